@@ -136,17 +136,17 @@ def save_text(path: Path, text: str) -> None:
 
 def save_record(folder: Path, facts: dict[str, Any]) -> None:
     """Write run.json, completely or not at all; numbers that are none become null."""
-    text = json.dumps(without_nan({"format": RECORD_FORMAT, **facts}), ensure_ascii=False, default=str)
+    text = json.dumps(replace_nan({"format": RECORD_FORMAT, **facts}), ensure_ascii=False, default=str)
     save_text(folder / RECORD, text.encode("utf-8", "replace").decode() + "\n")
 
 
-def without_nan(value: Any) -> Any:
+def replace_nan(value: Any) -> Any:
     """The value with None for each number in it that is not finite, as JSON wants it."""
     if isinstance(value, float):
         return value if isfinite(value) else None
     if isinstance(value, dict):
-        return {key: without_nan(one) for key, one in value.items()}
-    return [without_nan(one) for one in value] if isinstance(value, (list, tuple)) else value
+        return {key: replace_nan(one) for key, one in value.items()}
+    return [replace_nan(one) for one in value] if isinstance(value, (list, tuple)) else value
 
 
 def read_record(folder: Path) -> dict[str, Any]:

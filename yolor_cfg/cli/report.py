@@ -11,7 +11,7 @@ import click
 from yolor_cfg.cli.options import echo, json_option, print_json, print_stderr
 
 if TYPE_CHECKING:
-    from yolor_cfg.report.run.read import Run
+    from yolor_cfg.report.run.read import RunFiles
 
 COMPARISON = "comparison.html"
 EXAMPLES = """\b
@@ -47,11 +47,9 @@ def report(runs: tuple[str, ...], output: str | None, force: bool, as_json: bool
     if output and Path(output).suffix.lower() not in (".html", ".htm"):
         raise click.UsageError(f"-o {output}: the page is HTML: end the name in .html")
     read = [read_run(Path(run)) for run in runs]
-    for run in read:
-        for problem in run.problems:
-            print_stderr(f"{run.folder}: {problem}", "yellow")
+    _tell_problems(read)
     if len(read) == 1 and output is None:
-        place = write_report(read[0].folder).folder / "report.html"
+        place = write_report(read[0].folder)
     else:
         place = Path(output or COMPARISON)
         write_page(read, place, force=force)
@@ -61,23 +59,31 @@ def report(runs: tuple[str, ...], output: str | None, force: bool, as_json: bool
         echo(f"{place}: {place.stat().st_size / 1e6:.1f} MB")
 
 
-def describe_runs(runs: Sequence[Run], place: Path) -> dict[str, Any]:
+def _tell_problems(runs: Sequence[RunFiles]) -> None:
+    for run in runs:
+        for problem in run.problems:
+            print_stderr(f"{run.folder}: {problem}", "yellow")
+
+
+def describe_runs(runs: Sequence[RunFiles], place: Path) -> dict[str, Any]:
     """The figures of each run, and of several what differs, as a JSON object."""
     from yolor_cfg.report.run.compare import class_differences, find_differences
-    from yolor_cfg.report.run.figures import run_figures, run_speeds
 
-    listed = [
-        {
-            "folder": str(run.folder),
-            "kind": run.kind,
-            "epochs": len(run.rows),
-            "figures": run_figures(run),
-            "speed": run_speeds(run),
-            "problems": list(run.problems),
-        }
-        for run in runs
-    ]
+    listed = [_describe_run(run) for run in runs]
     if len(runs) == 1:
         return {"report": str(place), "runs": listed}
     classes = [{"class": name, "AP": values} for name, values in class_differences(runs)]
     return {"report": str(place), "runs": listed, "classes": classes, "differences": find_differences(runs)}
+
+
+def _describe_run(run: RunFiles) -> dict[str, Any]:
+    from yolor_cfg.report.run.figures import run_figures, run_speeds
+
+    return {
+        "folder": str(run.folder),
+        "kind": run.kind,
+        "epochs": len(run.rows),
+        "figures": run_figures(run),
+        "speed": run_speeds(run),
+        "problems": list(run.problems),
+    }

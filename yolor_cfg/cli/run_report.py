@@ -15,7 +15,7 @@ import click
 from yolor_cfg.cli.options import is_on, print_stderr
 
 if TYPE_CHECKING:
-    from yolor_cfg.evaluate.facts import Found
+    from yolor_cfg.evaluate.facts import TestFindings
     from yolor_cfg.graph import Graph
 
 BEGAN = "yolor_cfg.began"
@@ -24,7 +24,7 @@ BEGAN = "yolor_cfg.began"
 class TestedData(NamedTuple):
     """What a test found in one data set, its place, its name among several, its task."""
 
-    found: Found
+    found: TestFindings
     path: str
     name: str = ""
     task: str = ""
@@ -60,21 +60,23 @@ def describe_test(
     from yolor_cfg.engines.machine import describe_machine, describe_processes
     from yolor_cfg.evaluate.facts import describe_found
 
-    processes = describe_processes() if graph else {}
-    began = click.get_current_context().meta[BEGAN]
+    found = [{"path": one.path, **describe_found(one.found, name=one.name, task=one.task)} for one in tested]
     return {
         "kind": "test",
         "command": command_line(),
         "folder": str(Path.cwd()),
-        "begun": datetime.fromtimestamp(began, UTC).isoformat(timespec="seconds"),
-        "seconds": round(time.time() - began, 3),
-        "environment": describe_machine() | processes,
+        **_describe_time(),
+        "environment": describe_machine() | (describe_processes() if graph else {}),
         "options": describe_options(options),
         "network": describe_network(graph) if graph else {},
-        "tests": [
-            {"path": one.path, **describe_found(one.found, name=one.name, task=one.task)} for one in tested
-        ],
+        "tests": found,
     }
+
+
+def _describe_time() -> dict[str, Any]:
+    began = click.get_current_context().meta[BEGAN]
+    moment = datetime.fromtimestamp(began, UTC).isoformat(timespec="seconds")
+    return {"begun": moment, "seconds": round(time.time() - began, 3)}
 
 
 def describe_options(options: dict[str, Any]) -> dict[str, Any]:
@@ -105,11 +107,11 @@ def describe_network(graph: Graph) -> dict[str, Any]:
 def try_report(folder: Path) -> None:
     """Write report.html; whatever hinders that is told, and the other results stay."""
     from yolor_cfg.errors import describe_fault
-    from yolor_cfg.report.run.write import REPORT, REPORT_FAULTS, write_report
+    from yolor_cfg.report.run.write import REPORT, write_report
 
     try:
         write_report(folder)
-    except REPORT_FAULTS as fault:
+    except Exception as fault:  # the other results are there, and stay
         print_stderr(f"no {REPORT}: {describe_fault(fault)}", "yellow")
         return
     if not is_on("quiet"):

@@ -106,7 +106,7 @@ def _test_file(files: NetworkPaths, options: dict[str, Any]) -> None:
         raise click.UsageError("give --predictions and --annotations, or CFG WEIGHTS and --data")
     from yolor_cfg.cli.run_report import TestedData, save_report
     from yolor_cfg.cli.task_scores import print_scores, save_scores
-    from yolor_cfg.evaluate.facts import NO_LABELS, Found
+    from yolor_cfg.evaluate.facts import NO_LABELS, TestFindings
     from yolor_cfg.evaluate.results import read_results
     from yolor_cfg.evaluate.scores import TaskScores, score_detections
 
@@ -119,7 +119,7 @@ def _test_file(files: NetworkPaths, options: dict[str, Any]) -> None:
     print_scores(scores, ground, options)
     with _results_folder(options, saves=bool(options["save"])) as folder:
         save_scores(folder, scores, ground=ground, detections=detections)
-        found = TestedData(Found(scores, ground, detections, NO_LABELS), options["annotations"])
+        found = TestedData(TestFindings(scores, ground, detections, NO_LABELS), options["annotations"])
         save_report(folder, [found], options)
 
 
@@ -304,7 +304,7 @@ def _save_report(
     """The record of the test and its page, where there are figures."""
     from yolor_cfg.cli.run_report import TestedData, save_report
     from yolor_cfg.data.union import title_parts
-    from yolor_cfg.evaluate.facts import Found
+    from yolor_cfg.evaluate.facts import TestFindings
 
     found = []
     names = title_parts([one.given for one in tested]) if len(tested) > 1 else [""]
@@ -312,7 +312,7 @@ def _save_report(
         if one.scores is not None:
             skipped = tuple(image for image, _ in one.collected.skipped)
             rows = one.collected.detections, one.collected.labels, skipped
-            facts = Found(one.scores, one.ground, *rows, one.dataset)
+            facts = TestFindings(one.scores, one.ground, *rows, one.dataset)
             found.append(TestedData(facts, one.given.path, name, one.given.task))
     save_report(folder, found, options, graph=graph)
 

@@ -6,16 +6,12 @@ import os
 import platform
 import sys
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-
-try:
-    import resource
-except ImportError:  # Windows does not tell it
-    resource = None  # type: ignore[assignment]  # a module otherwise
 
 CPUINFO, STATUS, STATM = Path("/proc/cpuinfo"), Path("/proc/self/status"), Path("/proc/self/statm")
 MIB = 2**20
@@ -71,8 +67,10 @@ def peak_memory() -> float:
     if STATUS.exists():
         lines = dict(line.split(":", 1) for line in STATUS.read_text().splitlines())
         return int(lines["VmHWM"].split()[0]) / 2**10
-    if resource is None:
+    if find_spec("resource") is None:  # Windows
         return 0.0
+    import resource
+
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (MIB if sys.platform == "darwin" else 2**10)
 

@@ -32,7 +32,7 @@ MOST_NAMES = 5
 NO_LABELS = np.zeros((0, 1))
 
 
-class Found(NamedTuple):
+class TestFindings(NamedTuple):
     """What a test gave: the scores, the ground truth, the detections [D, 7], the indices of unreadable
     images, and of each other image its index and the probabilities of its classes [N, 1 + K]. `dataset` is
     None where detections of a file were scored."""
@@ -45,7 +45,7 @@ class Found(NamedTuple):
     dataset: Dataset | None = None
 
 
-def describe_found(found: Found, *, name: str = "", task: str = "") -> dict[str, Any]:
+def describe_found(found: TestFindings, *, name: str = "", task: str = "") -> dict[str, Any]:
     """The JSON object of one data set; `name` tells it from others."""
     scores, boxes = found.scores, found.scores.boxes
     return {
@@ -59,7 +59,7 @@ def describe_found(found: Found, *, name: str = "", task: str = "") -> dict[str,
     }
 
 
-def _describe_boxes(found: Found, scores: Scores) -> dict[str, Any]:
+def _describe_boxes(found: TestFindings, scores: Scores) -> dict[str, Any]:
     confidence, ground = scores.classes.confidence, found.ground
     seen = ground.drop_images(found.skipped)
     counts = confusion_matrix(seen, found.detections, conf=confidence)
@@ -81,7 +81,7 @@ def _describe_curves(curves: Curves) -> dict[str, Any]:
 def _pick_curves(
     tables: dict[str, Doubles], there: NDArray[np.int64], labels: NDArray[Any], *, places: Doubles
 ) -> dict[str, Any]:
-    """The rows of the classes with the most labels, of the tables [K, X], and the means over those `there`."""
+    """Of tables [K, X] the rows of the classes with the most labels, and the means over those `there`."""
     chosen = sorted(there[np.argsort(-labels[there], kind="stable")][:MOST_CURVES].tolist())
     each = {name: _to_lists(table[chosen, ::STEP]) for name, table in tables.items()}
     means = {name: _to_lists(table[there, ::STEP].mean(axis=0)) for name, table in tables.items()}
@@ -104,7 +104,7 @@ def _describe_cells(counts: NDArray[np.int64]) -> dict[str, Any]:
     return {"size": len(counts), "cells": cells.tolist(), "left_out": len(values) - len(order)}
 
 
-def describe_label_heads(scores: Sequence[LabelScores], found: Found) -> list[dict[str, Any]]:
+def describe_label_heads(scores: Sequence[LabelScores], found: TestFindings) -> list[dict[str, Any]]:
     """Of each head that classifies images: kind, confusion, curves, and the images it is wrong about."""
     described, first = [], 1
     for one in scores:
@@ -114,7 +114,7 @@ def describe_label_heads(scores: Sequence[LabelScores], found: Found) -> list[di
     return described
 
 
-def _describe_labels(scores: LabelScores, found: Found, columns: slice) -> dict[str, Any]:
+def _describe_labels(scores: LabelScores, found: TestFindings, columns: slice) -> dict[str, Any]:
     there = np.flatnonzero(scores.present)
     curves = _pick_curves({"PR": scores.envelope}, there, scores.positives, places=PLACES)
     single = scores.kind == "single"
@@ -129,7 +129,7 @@ def _describe_labels(scores: LabelScores, found: Found, columns: slice) -> dict[
     }
 
 
-def _describe_mistakes(scores: LabelScores, found: Found, columns: slice) -> dict[str, Any]:
+def _describe_mistakes(scores: LabelScores, found: TestFindings, columns: slice) -> dict[str, Any]:
     """How many images are wrong, and those the network was surest of while it was wrong."""
     assert found.dataset is not None
     images = found.labels[:, 0].astype(np.int64)
@@ -150,7 +150,7 @@ def _wrong_classes(truth: Doubles, shares: Doubles, *, single: bool) -> NDArray[
 
 
 def _describe_classified(
-    found: Found, truth: NDArray[np.bool_], shares: Doubles, *, image: int
+    found: TestFindings, truth: NDArray[np.bool_], shares: Doubles, *, image: int
 ) -> dict[str, Any]:
     best = np.argsort(-shares, kind="stable")[:MOST_NAMES]
     return {

@@ -21,7 +21,7 @@ VERDICTS = ("right", "wrong class", "duplicate", "background", "missed", "ignore
 box: found with its class; with another; missed. Crowds, and detections on difficult objects, are ignored."""
 MOST_IMAGES, MOST_BOXES = 12, 100
 """Images of a kind that are shown, and boxes of an image."""
-Words = NDArray[np.int64]
+VerdictCodes = NDArray[np.int64]
 
 
 class Judgement(NamedTuple):
@@ -29,8 +29,8 @@ class Judgement(NamedTuple):
     box [T]: numbers of VERDICTS."""
 
     detections: Doubles
-    found: Words
-    truth: Words
+    found: VerdictCodes
+    truth: VerdictCodes
 
 
 def judge_boxes(
@@ -59,8 +59,8 @@ class Ranking(NamedTuple):
     """By image [N]: right detections, errors (detections that are not right, objects that are missed), and
     F1, NaN where there is neither an object nor a detection."""
 
-    right: Words
-    errors: Words
+    right: VerdictCodes
+    errors: VerdictCodes
     f1: Doubles
 
 
@@ -69,7 +69,7 @@ def rank_images(ground: GroundTruth, judged: Judgement) -> Ranking:
     count = len(ground.image_ids)
     images = judged.detections[:, 0].astype(np.int64)
 
-    def tally(places: Words, verdicts: Words, *kinds: int) -> Words:
+    def tally(places: VerdictCodes, verdicts: VerdictCodes, *kinds: int) -> VerdictCodes:
         return np.bincount(places[np.isin(verdicts, kinds)], minlength=count)
 
     right = tally(images, judged.found, RIGHT)
@@ -115,24 +115,23 @@ def describe_judgement(
 def _describe_image(
     ground: GroundTruth, judged: Judgement, ranking: Ranking, *, image: int
 ) -> dict[str, Any]:
-    truth = np.flatnonzero(ground.images == image)
-    found = np.flatnonzero(judged.detections[:, 0] == image)
-    rows = judged.detections[found]
-    boxes = zip(ground.boxes_ltwh[truth], ground.classes[truth], judged.truth[truth], strict=True)
-    drawn = zip(rows[:, 1:5], rows[:, 6].astype(np.int64), judged.found[found], strict=True)
-    more = rows[:, 5].round(4).tolist()
+    true, rows = np.flatnonzero(ground.images == image), np.flatnonzero(judged.detections[:, 0] == image)
+    drawn = judged.detections[rows]
+    truth = _describe_boxes(ground.boxes_ltwh[true], ground.classes[true], judged.truth[true])
+    found = _describe_boxes(drawn[:, 1:5], drawn[:, 6], judged.found[rows])
+    scores = drawn[:, 5].round(4).tolist()
     return {
         "file": ground.files[image],
         "size": ground.sizes[image].tolist(),
         "right": int(ranking.right[image]),
         "errors": int(ranking.errors[image]),
-        "truth": [_describe_box(*box) for box in boxes][:MOST_BOXES],
-        "found": [{**_describe_box(*box), "score": score} for box, score in zip(drawn, more, strict=True)][
-            :MOST_BOXES
-        ],
-        "boxes": len(truth) + len(found),
+        "truth": truth,
+        "found": [{**box, "score": score} for box, score in zip(found, scores, strict=False)],
+        "boxes": len(true) + len(rows),
     }
 
 
-def _describe_box(box: Doubles, class_id: int, verdict: int) -> dict[str, Any]:
-    return {"box": box.round(1).tolist(), "class": int(class_id), "verdict": VERDICTS[verdict]}
+def _describe_boxes(boxes: Doubles, classes: NDArray[Any], verdicts: VerdictCodes) -> list[dict[str, Any]]:
+    rows = zip(boxes.round(1).tolist(), classes.tolist(), verdicts.tolist(), strict=True)
+    found = [{"box": box, "class": int(k), "verdict": VERDICTS[verdict]} for box, k, verdict in rows]
+    return found[:MOST_BOXES]

@@ -17,7 +17,7 @@ from yolor_cfg.data.samplers import SequentialBatchSampler
 from yolor_cfg.data.types import Batch, Dataset
 from yolor_cfg.data.union import select_part
 from yolor_cfg.errors import describe_fault
-from yolor_cfg.evaluate.facts import Found, describe_found
+from yolor_cfg.evaluate.facts import TestFindings, describe_found
 from yolor_cfg.evaluate.ground_truth import dataset_ground_truth
 from yolor_cfg.evaluate.run import (
     TEST_FAULTS,
@@ -244,7 +244,9 @@ def _save_plots(folder: Path, job: Job, network: Network, *, dataset: Dataset) -
         for word, shown in sheets.items():
             save_image(folder / f"val_batch0_{word}.jpg", contact_sheet(shown, dataset.names))
     skipped = tuple(image for image, _ in collected.skipped)
-    return [describe_found(Found(scores, ground, collected.detections, collected.labels, skipped, dataset))]
+    return [
+        describe_found(TestFindings(scores, ground, collected.detections, collected.labels, skipped, dataset))
+    ]
 
 
 def holdout_batch(job: Job, dataset: Dataset) -> Batch | None:

@@ -1,4 +1,4 @@
-"""What a training run notes beside its figures, in run.json: how it was called, when it began and how it ended,
+"""What a training run notes beside its figures, in run.json: how it was called, when it began, how it ended,
 the time and the memory of each epoch, warnings, what is in its data, and what the best network finds.
 
 The file is whole after each epoch, so a run that was killed has all but the end.
@@ -13,15 +13,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from yolor_cfg.data.summary import summarize_dataset
 from yolor_cfg.engines.machine import describe_machine, describe_processes, used_memory
 from yolor_cfg.errors import YolorError
 from yolor_cfg.runs import read_record, save_record
-from yolor_cfg.train.hyperparameters import default_hyperparameters, hyperparameters
-from yolor_cfg.train.setup import Job
 
-UNGIVEN = object()
-"""The default of an option that has none."""
 MOST_TOLD, MOST_EPOCHS = 200, 20_000
 Printer = Callable[[str], None]
 
@@ -46,12 +41,13 @@ class Journal:
         self.told.append(text)
         self.print(text)
 
-    def open(self, folder: Path, job: Job, *, epoch: int) -> None:
-        """Begin to write into the folder of the run, whose epoch `epoch` (from 0 on) is next."""
+    def open(self, folder: Path, facts: Mapping[str, Any], *, epoch: int) -> None:
+        """Begin to write, with the facts of the job, into the folder of the run, whose epoch `epoch` (from 0
+        on) is next."""
         self.folder = folder
         old = read_record(folder)
         done = range(1, epoch + 1)
-        self.facts |= describe_job(job)
+        self.facts |= facts
         self.facts["sessions"] = [*_list_objects(old.get("sessions")), self.session]
         self.facts["epochs"] = [row for row in _list_objects(old.get("epochs")) if row.get("epoch") in done]
         self.session |= {"first_epoch": epoch + 1, "environment": describe_machine() | describe_processes()}
@@ -105,31 +101,6 @@ def now() -> str:
 def _list_objects(value: Any) -> list[dict[str, Any]]:
     """The objects of what should be a list of them."""
     return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
-
-
-def describe_job(job: Job) -> dict[str, Any]:
-    """The data, the recipe and its numbers, and the network of a run."""
-    options, usual = job.options, job.options._field_defaults
-    recipe = options.recipe or ("darknet" if job.is_darknet else "yolor")
-    hyp = {} if job.is_darknet else hyperparameters(options, job.graph)._asdict()
-    return {
-        "given": [name for name in options._fields if getattr(options, name) != usual.get(name, UNGIVEN)],
-        "recipe": recipe,
-        "hyp": hyp,
-        "hyp_defaults": default_hyperparameters(options, job.graph)._asdict() if hyp else {},
-        "optimizer": describe_values(job.optimizer._asdict()),
-        "batch": {"images": job.batch_size, "parts": job.parts, "per_epoch": job.per_epoch},
-        "planned_epochs": job.epochs,
-        "ema": job.ema,
-        "data": summarize_dataset(job.dataset),
-        "holdout": summarize_dataset(job.holdout) if len(job.holdout.samples) else {},
-    }
-
-
-def describe_values(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values that JSON has; of others their text."""
-    kinds = (bool, int, float, str, type(None))
-    return {name: value if isinstance(value, kinds) else str(value) for name, value in values.items()}
 
 
 def add_tests(folder: Path, tests: Sequence[dict[str, Any]]) -> None:

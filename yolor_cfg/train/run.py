@@ -32,6 +32,7 @@ from yolor_cfg.train.dist import convert_sync_batchnorm
 from yolor_cfg.train.freezing import freeze, set_deterministic
 from yolor_cfg.train.hyperparameters import unused_hyperparameters
 from yolor_cfg.train.identities import add_learner
+from yolor_cfg.train.job_facts import describe_job
 from yolor_cfg.train.joint import JointTeacher, add_feature_maps, pair_heads, watch_features
 from yolor_cfg.train.journal import Journal, Printer
 from yolor_cfg.train.layout import join_norms, use_channels_last, widen_heads
@@ -277,7 +278,7 @@ def _run_training(
     logger = RunLogger(folder, job, drawing=drawing, journal=journal, stop=stop)
     with _noting_faults(journal, folder):
         if this_process().rank == 0:
-            journal.open(folder, job, epoch=state.epoch)
+            journal.open(folder, describe_job(job), epoch=state.epoch)
         with stop.listen(), watch_features(state.teacher, state.network):
             ending = train(job, state, logger)
     if ending.reason == "interrupted" and stop.signal == signal.SIGTERM:

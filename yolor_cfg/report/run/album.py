@@ -13,7 +13,8 @@ import numpy as np
 
 from yolor_cfg.errors import YolorError
 from yolor_cfg.images.read import read_image
-from yolor_cfg.report.run.markup import plain, tag
+from yolor_cfg.images.types import Image
+from yolor_cfg.report.run.markup import plain, wrap
 
 MOST_BYTES = 3_000_000
 """Of all images of a page, as they are written in it: no page has more than 5 MB."""
@@ -45,22 +46,25 @@ class Album:
             self.left_out += place is not None
             return None
         try:
-            image = read_image(place)
+            small = shrink(read_image(place), side)
         except YolorError:
             return None
-        height, width = image.shape[:2]
-        gain = min(1.0, side / max(height, width))
-        size = max(1, round(width * gain)), max(1, round(height * gain))
-        small = cv2.resize(image, size, interpolation=cv2.INTER_AREA) if gain < 1 else image
-        pixels = cv2.cvtColor(np.asarray(small), cv2.COLOR_RGB2BGR)
-        _, data = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
+        _, data = cv2.imencode(".jpg", small[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
         text = "data:image/jpeg;base64," + base64.b64encode(data.tobytes()).decode()
         self.bytes += len(text)
-        return text, size
+        return text, (small.shape[1], small.shape[0])
 
     def _find(self, path: str) -> Path | None:
         places = [Path(path), *(folder / path for folder in self.folders)]
         return next((place for place in places if place.is_file()), None)
+
+
+def shrink(image: Image, side: int) -> Image:
+    """The image [H, W, 3] with no side longer than `side`."""
+    height, width = image.shape[:2]
+    gain = min(1.0, side / max(height, width))
+    size = max(1, round(width * gain)), max(1, round(height * gain))
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA) if gain < 1 else image, np.uint8)
 
 
 def show_sheet(album: Album, path: Path) -> str:
@@ -69,8 +73,8 @@ def show_sheet(album: Album, path: Path) -> str:
     if found is None:
         return ""
     address, (width, height) = found
-    picture = tag("img", src=address, width=width, height=height, alt=path.name)
-    return tag("figure", picture + tag("figcaption", plain(path.name)), class_="sheet")
+    picture = wrap("img", src=address, width=width, height=height, alt=path.name)
+    return wrap("figure", picture + wrap("figcaption", plain(path.name)), class_="sheet")
 
 
 def show_judged(album: Album, image: Mapping[str, Any], names: Sequence[str]) -> str:
@@ -80,19 +84,25 @@ def show_judged(album: Album, image: Mapping[str, Any], names: Sequence[str]) ->
     found = album.embed(str(image["file"]), PHOTO_SIDE)
     gain = PHOTO_SIDE / max(height, width, 1)
     address, size = found or ("", (max(1, round(width * gain)), max(1, round(height * gain))))
-    scale = size[0] / max(width, 1)
-    draw = partial(_draw_box, names=names, scale=scale, size=size)
+    draw = partial(_draw_box, names=names, scale=size[0] / max(width, 1), size=size)
     boxes = [draw(box, kind="truth") for box in image["truth"]]
     boxes += [draw(box, kind="found") for box in reversed(image["found"])]
-    ground = tag("rect", width=size[0], height=size[1], class_="nothing")
-    picture = tag("image", href=address, width=size[0], height=size[1]) if address else ground
-    drawing = tag("svg", picture + "".join(boxes), viewBox=f"0 0 {size[0]} {size[1]}", role="img")
+    frame: dict[str, Any] = {"width": size[0], "height": size[1]}
+    ground = wrap("image", href=address, **frame) if address else wrap("rect", class_="nothing", **frame)
+    drawing = wrap("svg", ground + "".join(boxes), viewBox=f"0 0 {size[0]} {size[1]}", role="img")
+    return wrap("figure", drawing + _write_caption(image, is_there=bool(address)), class_="judged")
+
+
+def _write_caption(image: Mapping[str, Any], *, is_there: bool) -> str:
     shown = len(image["truth"]) + len(image["found"])
     more = f"; {shown} of {image['boxes']} boxes" if image.get("boxes", shown) > shown else ""
-    lost = "" if address else "; the image is not there, or the page is full"
+    lost = "" if is_there else "; the image is not there, or the page is full"
     text = f"{image['right']} right, {image['errors']} errors{more}{lost}"
-    caption = tag("b", plain(Path(str(image["file"])).name)) + tag("span", plain(text))
-    return tag("figure", drawing + tag("figcaption", caption), class_="judged")
+    return wrap("figcaption", _name_file(image) + wrap("span", plain(text)))
+
+
+def _name_file(image: Mapping[str, Any]) -> str:
+    return wrap("b", plain(Path(str(image["file"])).name))
 
 
 def _draw_box(
@@ -102,23 +112,23 @@ def _draw_box(
     verdict, class_id = str(box["verdict"]), int(box["class"])
     name = names[class_id] if class_id < len(names) else str(class_id)
     score = f" {box['score']:.2f}" if "score" in box else ""
-    title = tag("title", plain(f"{'object' if kind == 'truth' else 'found'}: {name}{score}, {verdict}"))
+    title = wrap("title", plain(f"{'object' if kind == 'truth' else 'found'}: {name}{score}, {verdict}"))
     frame = {"x": f"{left:.1f}", "y": f"{top:.1f}", "width": f"{width:.1f}", "height": f"{height:.1f}"}
-    parts = tag("rect", title, **frame)
+    parts = wrap("rect", title, **frame)
     if kind == "found" or verdict == "missed":
         text = name + score if verdict == "right" else f"{verdict}: {name}{score}"
         x = min(max(left, 1), max(1, size[0] - 6.4 * len(text)))
         y = top - CORNER if top > 14 else min(top + height - CORNER, size[1] - CORNER)
-        parts += tag("text", plain(text), x=f"{x:.1f}", y=f"{max(11, y):.1f}")
-    return tag("g", parts, class_=f"{kind} {VERDICT_CLASSES.get(verdict, 'ignored')}")
+        parts += wrap("text", plain(text), x=f"{x:.1f}", y=f"{max(11, y):.1f}")
+    return wrap("g", parts, class_=f"{kind} {VERDICT_CLASSES.get(verdict, 'ignored')}")
 
 
 def show_classified(album: Album, image: Mapping[str, Any], names: Sequence[str]) -> str:
     """An image with its true classes and those that the network gives it."""
     found = album.embed(str(image["file"]), PHOTO_SIDE // 2)
-    picture = tag("img", src=found[0], width=found[1][0], height=found[1][1], alt="") if found else ""
+    picture = wrap("img", src=found[0], width=found[1][0], height=found[1][1], alt="") if found else ""
     truth = ", ".join(names[k] for k in image["truth"]) or "no class"
     said = ", ".join(f"{names[k]} {share:.2f}" for k, share in image["found"][:3])
-    lines = tag("b", plain(Path(str(image["file"])).name))
-    lines += tag("span", plain(f"true: {truth}")) + tag("span", plain(f"said: {said}"))
-    return tag("figure", picture + tag("figcaption", lines), class_="classified")
+    lines = _name_file(image)
+    lines += wrap("span", plain(f"true: {truth}")) + wrap("span", plain(f"said: {said}"))
+    return wrap("figure", picture + wrap("figcaption", lines), class_="classified")

@@ -1,4 +1,4 @@
-"""The parts of the page that shows several runs side by side. The first one, A, is what others differ from."""
+"""The parts of the page that shows several runs side by side; the others are compared with the first, A."""
 
 from __future__ import annotations
 
@@ -12,36 +12,34 @@ from yolor_cfg.report.run.details import describe_times, format_option
 from yolor_cfg.report.run.figures import class_figures, run_figures, run_speeds
 from yolor_cfg.report.run.markup import (
     Cell,
-    Section,
-    change,
-    folded,
-    number,
+    PagePart,
+    change_of,
+    fold_content,
     paragraph,
     plain,
-    table,
-    tag,
-    words,
+    wrap,
+    write_table,
 )
-from yolor_cfg.report.run.read import Run, object_of
+from yolor_cfg.report.run.read import RunFiles, object_of
 from yolor_cfg.report.run.training import MAX_POINTS, column_names, is_loss
 
 MOST_DIFF_LINES = 400
-Values = Mapping[str, Any]
+NamedValues = Mapping[str, Any]
 
 
-def compare_sections(runs: Sequence[Run], plots: Plots) -> Iterator[Section]:
+def compare_sections(runs: Sequence[RunFiles], plots: Plots) -> Iterator[PagePart]:
     """All parts, in their order."""
-    yield Section("Runs", lambda: list_runs(runs))
-    yield Section("Figures", lambda: compare_numbers(runs, run_figures))
-    yield Section("Curves of training", lambda: _draw_training(runs, plots))
-    yield Section("Precision and recall", lambda: _draw_tests(runs, plots))
-    yield Section("Classes", lambda: compare_classes(runs))
-    yield Section("Speed", lambda: compare_numbers(runs, run_speeds))
-    yield Section("What differs", lambda: list_differences(runs))
-    yield Section("The cfgs", lambda: compare_cfgs(runs))
+    yield PagePart("Runs", lambda: list_runs(runs))
+    yield PagePart("Figures", lambda: compare_numbers(runs, run_figures))
+    yield PagePart("Curves of training", lambda: _draw_training(runs, plots))
+    yield PagePart("Precision and recall", lambda: _draw_tests(runs, plots))
+    yield PagePart("Classes", lambda: compare_classes(runs))
+    yield PagePart("Speed", lambda: compare_numbers(runs, run_speeds))
+    yield PagePart("What differs", lambda: list_differences(runs))
+    yield PagePart("The cfgs", lambda: compare_cfgs(runs))
 
 
-def letters(runs: Sequence[Run]) -> list[str]:
+def letters(runs: Sequence[RunFiles]) -> list[str]:
     """A, B, C ... for the runs; beyond Z with a number."""
     return [
         ascii_uppercase[place % 26] + (str(place // 26 + 1) if place >= 26 else "")
@@ -49,45 +47,45 @@ def letters(runs: Sequence[Run]) -> list[str]:
     ]
 
 
-def list_runs(runs: Sequence[Run]) -> str:
+def list_runs(runs: Sequence[RunFiles]) -> str:
     """A row for each run."""
     rows = []
     for place, (letter, run) in enumerate(zip(letters(runs), runs, strict=True)):
-        swatch = tag("i", style=f"background:{palette_color(place)}", class_="swatch")
+        swatch = wrap("i", style=f"background:{palette_color(place)}", class_="swatch")
         last = run.sessions[-1] if run.sessions else {}
         rows.append(
             [
                 Cell(swatch + plain(letter), letter),
-                words(run.name),
-                words(run.kind),
-                words(describe_times(last) or "–"),
-                words(last.get("command") or "–"),
+                run.name,
+                run.kind,
+                describe_times(last) or "–",
+                last.get("command") or "–",
             ]
         )
-    return table(("", "run", "kind", "when", "command"), rows)
+    return write_table(("", "run", "kind", "when", "command"), rows)
 
 
-def compare_numbers(runs: Sequence[Run], figures: Callable[[Run], Mapping[str, float]]) -> str:
+def compare_numbers(runs: Sequence[RunFiles], figures: Callable[[RunFiles], Mapping[str, float]]) -> str:
     """A row for each figure: its value in each run, and how the others differ from A."""
     found = [figures(run) for run in runs]
     names = dict.fromkeys(name for one in found for name in one)
-    rows = [[words(name), *_compare([one.get(name) for one in found])] for name in names]
+    rows = [[name, *_compare([one.get(name) for one in found])] for name in names]
     note = "Of a training, the figures of its best epoch; figures that no column names are those of its test."
-    return table(("figure", *_difference_header(runs)), rows) + paragraph(note, "note") if rows else ""
+    return write_table(("figure", *_difference_header(runs)), rows) + paragraph(note, "note") if rows else ""
 
 
-def _difference_header(runs: Sequence[Run]) -> list[str]:
+def _difference_header(runs: Sequence[RunFiles]) -> list[str]:
     named = letters(runs)
     return [*named, *(f"{letter} − A" for letter in named[1:])]
 
 
-def _compare(values: Sequence[float | None]) -> list[Cell]:
+def _compare(values: Sequence[float | None]) -> list[object]:
     first = values[0]
-    changes = [change(None if one is None or first is None else one - first) for one in values[1:]]
-    return [*map(number, values), *changes]
+    changes = [change_of(None if one is None or first is None else one - first) for one in values[1:]]
+    return [*values, *changes]
 
 
-def class_differences(runs: Sequence[Run]) -> list[tuple[str, list[float | None]]]:
+def class_differences(runs: Sequence[RunFiles]) -> list[tuple[str, list[float | None]]]:
     """The AP of each class in each run, those that differ most from A first."""
     found = [class_figures(run) for run in runs]
     names = dict.fromkeys(name for one in found for name in one)
@@ -100,23 +98,23 @@ def _largest_change(values: Sequence[float | None]) -> float:
     return max((abs(one - first) for one in values[1:] if one is not None and first is not None), default=-1)
 
 
-def compare_classes(runs: Sequence[Run]) -> str:
+def compare_classes(runs: Sequence[RunFiles]) -> str:
     """The AP of each class, the largest differences first."""
-    rows = [[words(name), *_compare(values)] for name, values in class_differences(runs)]
+    rows = [[name, *_compare(values)] for name, values in class_differences(runs)]
     header = ("class: AP", *_difference_header(runs))
-    return table(header, rows, sortable=True, id_="classes") if rows else ""
+    return write_table(header, rows, sortable=True, id_="classes") if rows else ""
 
 
-def _draw_training(runs: Sequence[Run], plots: Plots) -> str:
+def _draw_training(runs: Sequence[RunFiles], plots: Plots) -> str:
     """The curves of each column that two runs have, over each other."""
     rows = [run.rows for run in runs]
     names = list(dict.fromkeys(name for one in rows for name in column_names(one)))
     shared = [name for name in names if sum(any(name in row for row in one) for one in rows) > 1]
     drawn = [_draw_column(runs, plots, name) for name in shared]
-    return tag("div", "".join(drawn), class_="row") if drawn else ""
+    return wrap("div", "".join(drawn), class_="row") if drawn else ""
 
 
-def _draw_column(runs: Sequence[Run], plots: Plots, name: str) -> str:
+def _draw_column(runs: Sequence[RunFiles], plots: Plots, name: str) -> str:
     x = sorted({row["epoch"] for run in runs for row in run.rows})
     curves = []
     for place, (letter, run) in enumerate(zip(letters(runs), runs, strict=True)):
@@ -128,34 +126,35 @@ def _draw_column(runs: Sequence[Run], plots: Plots, name: str) -> str:
     return plots.add(Plot(name, "epoch", x, curves, span=span, points=points))
 
 
-def _draw_tests(runs: Sequence[Run], plots: Plots) -> str:
+MEANS = (
+    ("PR", "precision by recall at IoU 0.5, mean of all classes", "recall"),
+    ("F1", "F1 by confidence, mean of all classes", "confidence"),
+)
+
+
+def _draw_tests(runs: Sequence[RunFiles], plots: Plots) -> str:
     """The mean curves of the first test of each run."""
     found = [_first_curves(run) for run in runs]
     known = [one for one in found if one]
     if len(known) < 2:
         return ""
+    titles = [f"{letter} {run.name}" for letter, run in zip(letters(runs), runs, strict=True)]
     drawn = []
-    for word, title, axis in (
-        ("PR", "precision by recall at IoU 0.5, mean of all classes", "recall"),
-        ("F1", "F1 by confidence, mean of all classes", "confidence"),
-    ):
-        curves = [
-            Curve(f"{letter} {run.name}", one["mean"][word], palette_color(place))
-            for place, (letter, run, one) in enumerate(zip(letters(runs), runs, found, strict=True))
-            if one and one["mean"][word]
-        ]
-        drawn.append(plots.add(Plot(title, axis, known[0]["axis"], curves, span=(0, 1))))
-    return tag("div", "".join(drawn), class_="row")
+    for word, title, axis in MEANS:
+        means = [one["mean"][word] if one else [] for one in found]
+        lines = [Curve(titles[i], y, palette_color(i)) for i, y in enumerate(means) if y]
+        drawn.append(plots.add(Plot(title, axis, known[0]["axis"], lines, span=(0, 1))))
+    return wrap("div", "".join(drawn), class_="row")
 
 
-def _first_curves(run: Run) -> dict[str, Any]:
+def _first_curves(run: RunFiles) -> dict[str, Any]:
     boxes = object_of(run.tests[0].get("boxes")) if run.tests else {}
     return object_of(boxes.get("curves"))
 
 
-def find_differences(runs: Sequence[Run]) -> dict[str, dict[str, list[Any]]]:
+def find_differences(runs: Sequence[RunFiles]) -> dict[str, dict[str, list[Any]]]:
     """What is not the same in all runs: by kind (options, hyperparameters ...) and name, the values."""
-    kinds: dict[str, list[Values]] = {
+    kinds: dict[str, list[NamedValues]] = {
         "options": [run.options for run in runs],
         "hyperparameters": [object_of(run.record.get("hyp")) for run in runs],
         "optimizer": [object_of(run.record.get("optimizer")) for run in runs],
@@ -166,13 +165,13 @@ def find_differences(runs: Sequence[Run]) -> dict[str, dict[str, list[Any]]]:
     return {kind: values for kind, values in found.items() if values}
 
 
-def _different_values(values: Sequence[Values]) -> dict[str, list[Any]]:
+def _different_values(values: Sequence[NamedValues]) -> dict[str, list[Any]]:
     names = dict.fromkeys(name for one in values for name in one)
     rows = {name: [one.get(name) for one in values] for name in names}
     return {name: row for name, row in rows.items() if any(value != row[0] for value in row)}
 
 
-def _describe_data(run: Run) -> dict[str, Any]:
+def _describe_data(run: RunFiles) -> dict[str, Any]:
     """What is in the data sets of a run, in plain values."""
     listed = {"train": object_of(run.record.get("data")), "held out": object_of(run.record.get("holdout"))}
     if run.kind == "test":
@@ -183,20 +182,20 @@ def _describe_data(run: Run) -> dict[str, Any]:
     }
 
 
-def list_differences(runs: Sequence[Run]) -> str:
+def list_differences(runs: Sequence[RunFiles]) -> str:
     """A table for each kind of thing that differs."""
     parts = []
     for kind, found in find_differences(runs).items():
         rows = [
-            [words(name.replace("_", "-")), *(words(format_option(value)) for value in values)]
+            [name.replace("_", "-"), *(format_option(value) for value in values)]
             for name, values in found.items()
         ]
-        parts.append(tag("h3", plain(kind)) + table(("", *letters(runs)), rows))
+        parts.append(wrap("h3", plain(kind)) + write_table(("", *letters(runs)), rows))
     same = "Options, hyperparameters, data and environment are the same, as far as they are recorded."
     return "".join(parts) or paragraph(same, "note")
 
 
-def compare_cfgs(runs: Sequence[Run]) -> str:
+def compare_cfgs(runs: Sequence[RunFiles]) -> str:
     """The difference of each cfg from that of A."""
     parts = []
     first = runs[0].cfg.splitlines()
@@ -207,10 +206,12 @@ def compare_cfgs(runs: Sequence[Run]) -> str:
         cut = [f"... {len(lines) - MOST_DIFF_LINES} more lines"] if len(lines) > MOST_DIFF_LINES else []
         shown = "".join(map(_color_line, [*lines[:MOST_DIFF_LINES], *cut]))
         same = paragraph(f"{letter}: the same cfg as A.", "note")
-        parts.append(folded(f"{letter} against A", tag("pre", shown, class_="diff")) if lines else same)
+        parts.append(
+            fold_content(f"{letter} against A", wrap("pre", shown, class_="diff")) if lines else same
+        )
     return "".join(parts)
 
 
 def _color_line(line: str) -> str:
     kind = {"+": "up", "-": "down"}.get(line[:1])
-    return tag("span", plain(line) + "\n", class_=kind)
+    return wrap("span", plain(line) + "\n", class_=kind)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from yolor_cfg.images.draw import class_color
-from yolor_cfg.report.run.markup import plain, tag
+from yolor_cfg.report.run.markup import plain, wrap
 
 PALETTE = (
     *("#2f7ed8", "#d9480f", "#2b8a3e", "#9c36b5", "#c08a00", "#0b8c9a", "#c2255c", "#6a8a1f", "#7b6cf0"),
@@ -19,7 +19,8 @@ Points = Sequence[float | None]
 
 
 class Curve(NamedTuple):
-    """A line over the common x; None where it has no point. A `faint` one is thin."""
+    """A line over the common x; None where it has no point. A `faint` one is thin; without a colour it has
+    that of text."""
 
     name: str
     y: Points
@@ -44,8 +45,8 @@ class Plot(NamedTuple):
 
 
 class Plots:
-    """All curves of a page; each is drawn in a place that `add` makes. `tables` says, for the number of a data
-    set, in which plots its classes have P, R and F1 by confidence, and which classes these are."""
+    """All curves of a page; each is drawn in a place that `add` makes. `tables` says, for the number of a
+    data set, in which plots its classes have P, R and F1 by confidence, and which classes these are."""
 
     def __init__(self) -> None:
         self.made: list[dict[str, Any]] = []
@@ -58,9 +59,9 @@ class Plots:
         number = len(self.made)
         self.made.append({**plot._asdict(), "curves": [curve._asdict() for curve in plot.curves]})
         chooser = _choose_curve(plot) if _is_crowded(plot) else ""
-        place = tag("div", class_="curves", data_plot=number)
-        head = tag("figcaption", tag("span", plain(plot.title)) + chooser)
-        return tag("figure", head + place, class_="plot")
+        place = wrap("div", class_="curves", data_plot=number)
+        head = wrap("figcaption", wrap("span", plain(plot.title)) + chooser)
+        return wrap("figure", head + place, class_="plot")
 
 
 def _is_crowded(plot: Plot) -> bool:
@@ -70,9 +71,9 @@ def _is_crowded(plot: Plot) -> bool:
 def _choose_curve(plot: Plot) -> str:
     """A list from which one of many faint curves is chosen."""
     names = [(place, curve.name) for place, curve in enumerate(plot.curves) if curve.faint]
-    options = tag("option", "all classes", value="")
-    options += "".join(tag("option", plain(name), value=place) for place, name in names)
-    return tag("select", options, class_="chooser", aria_label="Show one class")
+    options = wrap("option", "all classes", value="")
+    options += "".join(wrap("option", plain(name), value=place) for place, name in names)
+    return wrap("select", options, class_="chooser", aria_label="Show one class")
 
 
 def palette_color(place: int) -> str:
@@ -96,4 +97,4 @@ def class_curves(found: Mapping[str, Any], names: Sequence[str], *, word: str, m
     """The curves of the classes of `evaluate.facts`, those of the table `word`, and their mean."""
     each = zip(found["classes"], found["each"][word], strict=True)
     curves = [Curve(names[k], row, class_hex(k), faint=True) for k, row in each]
-    return [*curves, Curve(mean, found["mean"][word], PALETTE[0])]
+    return [*curves, Curve(mean, found["mean"][word], "")]

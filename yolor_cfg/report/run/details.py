@@ -7,17 +7,15 @@ from typing import Any
 
 from yolor_cfg.errors import CfgError
 from yolor_cfg.report.run.markup import (
-    Cell,
-    Section,
-    folded,
+    PagePart,
+    fold_content,
     format_seconds,
     paragraph,
     plain,
-    table,
-    tag,
-    words,
+    wrap,
+    write_table,
 )
-from yolor_cfg.report.run.read import Run, list_objects, object_of
+from yolor_cfg.report.run.read import RunFiles, list_objects, object_of
 from yolor_cfg.report.run.training import show_told
 
 MOST_CFG = 400_000
@@ -25,24 +23,24 @@ MOST_CFG = 400_000
 SEED = "seed"
 
 
-def detail_sections(run: Run) -> Iterator[Section]:
+def detail_sections(run: RunFiles) -> Iterator[PagePart]:
     """All parts, in their order."""
-    yield Section("Command", lambda: show_commands(run))
-    yield Section("Options", lambda: show_options(run))
-    yield Section("Hyperparameters", lambda: _show_hyperparameters(run))
-    yield Section("Network", lambda: _show_network(run))
-    yield Section("Environment", lambda: show_environment(run))
-    yield Section("Warnings and notes", lambda: show_told(run))
+    yield PagePart("Command", lambda: show_commands(run))
+    yield PagePart("Options", lambda: show_options(run))
+    yield PagePart("Hyperparameters", lambda: _show_hyperparameters(run))
+    yield PagePart("Network", lambda: _show_network(run))
+    yield PagePart("Environment", lambda: show_environment(run))
+    yield PagePart("Warnings and notes", lambda: show_told(run))
 
 
-def show_commands(run: Run) -> str:
+def show_commands(run: RunFiles) -> str:
     """Each call of the command, with when it began and how long it took."""
     folder = run.environment.get("folder") or run.record.get("folder")
     parts = [paragraph(f"Called in {folder}", "note")] if folder else []
     for session in run.sessions:
         if session.get("command"):
-            copy = tag("button", "Copy", type="button", class_="copy")
-            parts.append(tag("div", copy + tag("pre", plain(session["command"])), class_="command"))
+            copy = wrap("button", "Copy", type="button", class_="copy")
+            parts.append(wrap("div", copy + wrap("pre", plain(session["command"])), class_="command"))
         parts.append(paragraph(describe_times(session), "note"))
     return "".join(parts)
 
@@ -57,7 +55,7 @@ def describe_times(session: dict[str, Any]) -> str:
     return ", ".join(parts)
 
 
-def given_options(run: Run) -> dict[str, Any]:
+def given_options(run: RunFiles) -> dict[str, Any]:
     """The options that are not their default."""
     if run.kind == "test":
         listed = object_of(run.record.get("options"))
@@ -66,15 +64,16 @@ def given_options(run: Run) -> dict[str, Any]:
     return {name: run.options[name] for name in given if name in run.options} if given else run.options
 
 
-def show_options(run: Run) -> str:
+def show_options(run: RunFiles) -> str:
     """The options that differ from their defaults, and all of them behind a title."""
     given = given_options(run)
-    every = folded("all options", table(("option", "value"), _option_rows(run.options)))
-    return table(("differs from its default", "value"), _option_rows(given)) + every if run.options else ""
+    every = fold_content("all options", write_table(("option", "value"), _option_rows(run.options)))
+    differing = write_table(("differs from its default", "value"), _option_rows(given))
+    return differing + every if run.options else ""
 
 
-def _option_rows(options: dict[str, Any]) -> list[list[Cell]]:
-    return [[words(name.replace("_", "-")), words(format_option(value))] for name, value in options.items()]
+def _option_rows(options: dict[str, Any]) -> list[list[str]]:
+    return [[name.replace("_", "-"), format_option(value)] for name, value in options.items()]
 
 
 def format_option(value: Any) -> str:
@@ -86,35 +85,42 @@ def format_option(value: Any) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def _show_hyperparameters(run: Run) -> str:
+def _show_hyperparameters(run: RunFiles) -> str:
     """Recipe, optimizer, and the hyperparameters with their defaults."""
+    if not run.record.get("recipe"):
+        return ""
     hyp, usual = object_of(run.record.get("hyp")), object_of(run.record.get("hyp_defaults"))
-    optimizer, batch = object_of(run.record.get("optimizer")), object_of(run.record.get("batch"))
-    facts = {"recipe": run.record.get("recipe"), **{f"batch: {key}": value for key, value in batch.items()}}
-    facts |= {f"optimizer: {key}": value for key, value in optimizer.items()}
-    rows = [_hyp_row(name, value, usual.get(name)) for name, value in hyp.items()]
-    other = [row for row, name in zip(rows, hyp, strict=True) if hyp[name] != usual.get(name)]
+    rows = {name: _hyp_row(name, value, usual.get(name)) for name, value in hyp.items()}
     header = ("hyperparameter", "value", "default")
-    changed = table(header, other) if other else paragraph("All hyperparameters are their defaults.", "note")
-    plan = table(("recipe", ""), [[words(key), words(format_option(value))] for key, value in facts.items()])
-    listed = changed + folded("all hyperparameters", table(header, rows)) if rows else ""
-    return tag("div", tag("div", plan) + tag("div", listed), class_="columns") if facts["recipe"] else ""
+    other = [row for name, row in rows.items() if hyp[name] != usual.get(name)]
+    same = paragraph("All hyperparameters are their defaults.", "note")
+    changed = write_table(header, other) if other else same
+    listed = changed + fold_content("all hyperparameters", write_table(header, rows.values())) if rows else ""
+    return wrap("div", wrap("div", _write_plan(run)) + wrap("div", listed), class_="columns")
 
 
-def _hyp_row(name: str, value: Any, usual: Any) -> list[Cell]:
-    return [words(name), words(f"{value:g}"), words("–" if usual is None else f"{usual:g}")]
+def _write_plan(run: RunFiles) -> str:
+    """The recipe, its batches and its optimizer."""
+    facts = {"recipe": run.record.get("recipe")}
+    for kind in ("batch", "optimizer"):
+        facts |= {f"{kind}: {key}": value for key, value in object_of(run.record.get(kind)).items()}
+    return write_table(("recipe", ""), [[key, format_option(value)] for key, value in facts.items()])
 
 
-def _show_network(run: Run) -> str:
+def _hyp_row(name: str, value: Any, usual: Any) -> list[str]:
+    return [name, f"{value:g}", "–" if usual is None else f"{usual:g}"]
+
+
+def _show_network(run: RunFiles) -> str:
     """The keys of [net] that the cfg gives, and its whole text."""
     network = object_of(run.record.get("network"))
     path = network.get("path") or run.environment.get("cfg") or run.options.get("cfg")
     parts = [paragraph(str(path))] if path else []
     if run.cfg:
-        rows = [[words(cell) for cell in row] for row in net_keys(run.cfg)]
-        parts.append(table(("key of [net]", "value", "default"), rows) if rows else "")
+        rows = [[cell for cell in row] for row in net_keys(run.cfg)]
+        parts.append(write_table(("key of [net]", "value", "default"), rows) if rows else "")
         whole = run.cfg if len(run.cfg) <= MOST_CFG else run.cfg[:MOST_CFG] + "\n... (cut here)"
-        parts.append(folded(f"the cfg, {len(run.cfg.splitlines())} lines", tag("pre", plain(whole))))
+        parts.append(fold_content(f"the cfg, {len(run.cfg.splitlines())} lines", wrap("pre", plain(whole))))
     return "".join(parts)
 
 
@@ -134,18 +140,18 @@ def net_keys(cfg: str) -> Iterator[tuple[str, str, str]]:
             yield one.manual.name, value, one.manual.default
 
 
-def show_environment(run: Run) -> str:
+def show_environment(run: RunFiles) -> str:
     """Software and hardware, and the seed."""
     found = {**run.environment, **({SEED: run.options[SEED]} if SEED in run.options else {})}
-    rows = [[words(name), words(format_option(value))] for name, value in found.items() if value != ""]
-    return table(("", "value"), rows) if rows else ""
+    rows = [[name, format_option(value)] for name, value in found.items() if value != ""]
+    return write_table(("", "value"), rows) if rows else ""
 
 
-def unread(runs: Sequence[Run]) -> list[str]:
+def unread(runs: Sequence[RunFiles]) -> list[str]:
     """What could not be read of the runs, each line with the name of its run."""
     return [f"{run.name}: {problem}" for run in runs for problem in run.problems]
 
 
-def list_numbers(run: Run) -> list[dict[str, Any]]:
+def list_numbers(run: RunFiles) -> list[dict[str, Any]]:
     """The figures of each data set, as in metrics.json."""
     return [object_of(test.get("metrics")) for test in list_objects(run.tests)]

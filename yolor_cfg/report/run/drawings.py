@@ -6,16 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from yolor_cfg.report.run.markup import (
-    Cell,
-    bar,
-    folded,
+    bar_of,
     format_number,
-    number,
     paragraph,
     plain,
-    table,
-    tag,
-    words,
+    wrap,
+    write_table,
 )
 
 CELL_SIDES, NUMBERED_SIDE = (10, 34), 20
@@ -25,7 +21,7 @@ MAX_LETTERS = 18
 LETTER = 6.2
 """Pixels of a letter."""
 BAR_HEIGHT, BAR_WIDTH, MAX_BARS = 18, 420, 100
-MOST_CONFUSIONS = 20
+MOST_CONFUSIONS = 10
 
 
 def short(name: str) -> str:
@@ -34,53 +30,55 @@ def short(name: str) -> str:
     return text if len(text) <= MAX_LETTERS else text[: MAX_LETTERS - 1] + "…"
 
 
-def draw_bars(items: Sequence[tuple[str, float]], *, most: float | None = None) -> str:
+def draw_bars(items: Sequence[tuple[str, float]]) -> str:
     """A bar with its figure for each name; of too many the first ones, and a line that says so."""
     shown = items[:MAX_BARS]
-    top = most or max((value for _, value in shown), default=0) or 1
+    most = max((value for _, value in shown), default=0) or 1
     left = LETTER * max((len(short(name)) for name, _ in shown), default=0) + 12
-    parts = []
-    for place, (name, value) in enumerate(shown):
-        y, width = place * BAR_HEIGHT, BAR_WIDTH * max(value, 0) / top
-        title = tag("title", plain(f"{name}: {format_number(value)}"))
-        parts += [
-            tag("text", plain(short(name)), x=left - 6, y=y + 13, class_="name"),
-            tag("rect", title, x=left, y=y + 3, width=f"{width:.1f}", height=BAR_HEIGHT - 6, class_="bar"),
-            tag("text", format_number(value), x=f"{left + width + 5:.1f}", y=y + 13),
-        ]
-    width, height = left + BAR_WIDTH + 70, BAR_HEIGHT * len(shown)
-    drawing = tag(
-        "svg", "".join(parts), viewBox=f"0 0 {width:.0f} {height}", width=f"{width:.0f}", class_="bars"
-    )
+    parts = [_draw_bar(*item, place=place, left=left, most=most) for place, item in enumerate(shown)]
+    size = f"0 0 {left + BAR_WIDTH + 70:.0f} {BAR_HEIGHT * len(shown)}"
+    drawing = wrap("svg", "".join(parts), viewBox=size, width=size.split()[2], class_="bars")
     more = f"the first {len(shown)} of {len(items)}" if len(items) > len(shown) else ""
-    return tag("div", drawing, class_="scroll") + (paragraph(more, "note") if more else "")
+    return wrap("div", drawing, class_="scroll") + (paragraph(more, "note") if more else "")
+
+
+def _draw_bar(name: str, value: float, *, place: int, left: float, most: float) -> str:
+    y, width = place * BAR_HEIGHT, BAR_WIDTH * max(value, 0) / most
+    title = wrap("title", plain(f"{name}: {format_number(value)}"))
+    frame = {"x": left, "y": y + 3, "width": f"{width:.1f}", "height": BAR_HEIGHT - 6}
+    text = wrap("text", plain(short(name)), x=left - 6, y=y + 13, class_="name")
+    figure = wrap("text", format_number(value), x=f"{left + width + 5:.1f}", y=y + 13)
+    return text + wrap("rect", title, class_="bar", **frame) + figure
 
 
 def draw_confusion(found: Mapping[str, Any], names: Sequence[str], *, said: str) -> str:
     """The matrix of `evaluate.facts` with a row for each true class; a cell is as dark as its share of the
-    row. `said` is what the columns are: detected or predicted."""
+    row. `said` is what the columns are: detected or predicted. Beside it stand the most frequent errors."""
     size, cells = int(found["size"]), [tuple(map(int, cell)) for cell in found["cells"]]
-    labels = [*names, "background"][:size]
-    sums = _sum_rows(cells, size)
+    labels, sums = [*names, "background"][:size], _sum_rows(cells, size)
     side = min(CELL_SIDES[1], max(CELL_SIDES[0], MATRIX_SIDE // max(size, 1)))
-    left = LETTER * max((len(short(name)) for name in labels), default=0) + 14
-    drawn = [_draw_cell(cell, sums, labels, side=side) for cell in cells]
-    drawn += [_draw_names(labels, side)]
-    width = size * side
-    frame = tag("rect", width=width, height=width, class_="frame")
-    grid = tag("g", frame + "".join(drawn), transform=f"translate({left:.0f} {left:.0f})")
-    whole = f"{left + width + 4:.0f}"
-    drawing = tag("svg", grid, viewBox=f"0 0 {whole} {whole}", width=whole, class_="matrix")
-    note = f"Rows are true classes, columns {said} ones. "
     left_out = int(found.get("left_out", 0))
+    note = f"Rows are true classes, columns {said} ones. "
     note += f"{left_out:,} cells with the smallest counts are left out. " if left_out else ""
-    switch = tag("input", type="checkbox", class_="raw") + " counts instead of shares of the true class"
-    tools = tag("label", switch, class_="switch") if side >= NUMBERED_SIDE else ""
-    return (
-        paragraph(note, "note")
-        + tag("div", tools + tag("div", drawing, class_="scroll"), class_="confusion")
-        + _list_confusions(cells, sums, labels)
-    )
+    switch = wrap("input", type="checkbox", class_="raw") + " counts instead of percents of the true class"
+    tools = wrap("label", switch, class_="switch") if side >= NUMBERED_SIDE else ""
+    drawing = _draw_matrix(cells, sums, labels, side=side)
+    matrix = wrap("div", tools + wrap("div", drawing, class_="scroll"))
+    listed = wrap("div", _list_confusions(cells, sums, labels))
+    return paragraph(note, "note") + wrap("div", matrix + listed, class_="confusion")
+
+
+def _draw_matrix(
+    cells: Sequence[Sequence[int]], sums: Sequence[int], names: Sequence[str], *, side: int
+) -> str:
+    left = LETTER * max((len(short(name)) for name in names), default=0) + 14
+    drawn = [_draw_cell(cell, sums, names, side=side) for cell in cells]
+    width = len(names) * side
+    frame = wrap("rect", width=width, height=width, class_="frame")
+    content = frame + "".join(drawn) + _draw_names(names, side)
+    grid = wrap("g", content, transform=f"translate({left:.0f} {left:.0f})")
+    whole = f"{left + width + 4:.0f}"
+    return wrap("svg", grid, viewBox=f"0 0 {whole} {whole}", width=whole, class_="matrix")
 
 
 def _sum_rows(cells: Sequence[Sequence[int]], size: int) -> list[int]:
@@ -95,15 +93,15 @@ def _draw_cell(cell: Sequence[int], sums: Sequence[int], names: Sequence[str], *
     share = count / max(sums[row], 1)
     text = f"{names[row]} → {names[column]}: {count:,} ({share:.1%} of {names[row]})"
     place = {"x": column * side, "y": row * side}
-    square = tag(
-        "rect", tag("title", plain(text)), **place, width=side, height=side, style=f"--share:{share:.3f}"
+    square = wrap(
+        "rect", wrap("title", plain(text)), **place, width=side, height=side, style=f"--share:{share:.3f}"
     )
     if side < NUMBERED_SIDE:
         return square
     middle = {"x": (column + 0.5) * side, "y": (row + 0.5) * side + 4}
     ink = "dark" if share > 0.5 else ""
-    shares = tag("text", f"{share * 100:.0f}", **middle, class_=f"share {ink}")
-    return square + shares + tag("text", _short_count(count), **middle, class_=f"count {ink}")
+    shares = wrap("text", f"{share * 100:.0f}", **middle, class_=f"share {ink}")
+    return square + shares + wrap("text", _short_count(count), **middle, class_=f"count {ink}")
 
 
 def _short_count(count: int) -> str:
@@ -116,9 +114,9 @@ def _draw_names(names: Sequence[str], side: int) -> str:
     for place, name in enumerate(names):
         middle = (place + 0.5) * side
         style = f"font-size:{size}px"
-        parts.append(tag("text", plain(short(name)), x=-6, y=middle + size / 3, class_="name", style=style))
+        parts.append(wrap("text", plain(short(name)), x=-6, y=middle + size / 3, class_="name", style=style))
         turn = f"translate({middle + size / 3:.1f} -6) rotate(-90)"
-        parts.append(tag("text", plain(short(name)), transform=turn, style=style))
+        parts.append(wrap("text", plain(short(name)), transform=turn, style=style))
     return "".join(parts)
 
 
@@ -129,23 +127,19 @@ def _list_confusions(cells: Sequence[Sequence[int]], sums: Sequence[int], names:
         return paragraph("No two classes are confused.", "note")
     rows = [
         (
-            words(names[row]),
-            words("missed" if names[column] == "background" else names[column]),
-            number(count),
-            bar(count / max(sums[row], 1)),
+            names[row],
+            "missed" if names[column] == "background" else names[column],
+            count,
+            bar_of(count / max(sums[row], 1)),
         )
         for row, column, count in wrong[:MOST_CONFUSIONS]
     ]
-    title = f"The {len(rows)} most frequent errors of {len(wrong)}"
-    return folded(title, table(("true", "said", "count", "share of the true class"), rows))
+    title = f"The most frequent errors: {len(rows)} of {len(wrong)} kinds"
+    return paragraph(title, "note") + write_table(("true", "said", "count", "share of the true class"), rows)
 
 
 def size_bars(numbers: Mapping[str, Any]) -> str:
     """COCO's AP and AR of small, medium and large boxes as a table with bars."""
     sizes = (("small, below 32²", "s"), ("medium", "m"), ("large, from 96²", "l"))
-    rows = [(words(name), bar(numbers.get(f"AP{end}")), bar(numbers.get(f"AR{end}"))) for name, end in sizes]
-    return table(("size in pixels of the image", "AP", "AR"), rows) if _has_any(rows) else ""
-
-
-def _has_any(rows: Sequence[Sequence[Cell]]) -> bool:
-    return any(cell.kind.startswith("number") for row in rows for cell in row)
+    rows = [(name, bar_of(numbers.get(f"AP{end}")), bar_of(numbers.get(f"AR{end}"))) for name, end in sizes]
+    return write_table(("size in pixels of the image", "AP", "AR"), rows)

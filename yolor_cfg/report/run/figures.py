@@ -7,15 +7,14 @@ import statistics
 from collections.abc import Iterator
 from typing import Any
 
-from yolor_cfg.report.run.read import Run, list_objects, object_of
+from yolor_cfg.report.run.read import RunFiles, label_heads, list_objects, object_of
 from yolor_cfg.report.run.training import score_names, speed_of, spent_seconds
 
 YOLOR_NAMES = {"precision": "P", "recall": "R", "f1": "F1"}
-LABEL_KINDS = ("classification", "multilabel")
 ABSENT = -1
 
 
-def run_figures(run: Run) -> dict[str, float]:
+def run_figures(run: RunFiles) -> dict[str, float]:
     """The figures by name: of a training those of the best epoch, and of each data set that was tested; with
     several the name of the data set stands before."""
     found = {name: run.best[name] for name in score_names(run.rows) if name in run.best}
@@ -33,12 +32,10 @@ def _test_figures(metrics: dict[str, Any]) -> Iterator[tuple[str, float]]:
     yield from _keep_numbers({short: yolor.get(name) for name, short in YOLOR_NAMES.items()})
     darknet = object_of(metrics.get("darknet"))
     yield from _keep_numbers({f"Darknet {name}": darknet[name] for name in darknet if name.startswith("mAP")})
-    for kind in LABEL_KINDS:
-        found = metrics.get(kind)
-        heads = list_objects(found if isinstance(found, list) else [found])
-        for place, head in enumerate(heads, 1):
-            end = "" if len(heads) == 1 else f" {place}"
-            yield from _keep_numbers({f"labels {key}{end}": head[key] for key in head if key != "images"})
+    heads = label_heads(metrics)
+    for place, head in enumerate(heads, 1):
+        end = "" if len(heads) == 1 else f" {place}"
+        yield from _keep_numbers({f"labels {key}{end}": head[key] for key in head if key != "images"})
     embedding = object_of(metrics.get("embedding"))
     names = ("rank1", "rank5", "mAP")
     yield from _keep_numbers({f"embedding {name}": embedding.get(name) for name in names})
@@ -50,7 +47,7 @@ def _keep_numbers(values: dict[str, Any]) -> Iterator[tuple[str, float]]:
             yield name, float(value)
 
 
-def run_speeds(run: Run) -> dict[str, float]:
+def run_speeds(run: RunFiles) -> dict[str, float]:
     """Duration, images per second of training, memory, and milliseconds per image of a test."""
     found = {"duration, s": spent_seconds(run)}
     rates = [rate for row in run.epochs if (rate := speed_of(row)) is not None]
@@ -66,17 +63,15 @@ def run_speeds(run: Run) -> dict[str, float]:
     return {name: value for name, value in found.items() if value}
 
 
-def class_figures(run: Run) -> dict[str, float]:
+def class_figures(run: RunFiles) -> dict[str, float]:
     """The AP of each class that has labels, by name; with several data sets theirs stands before."""
     found: dict[str, float] = {}
     for test in run.tests:
         start = f"{test['name']}: " if test.get("name") else ""
         metrics = object_of(test.get("metrics"))
         rows = list_objects(list(object_of(metrics.get("per_category")).values()))
-        heads = [metrics[kind] for kind in LABEL_KINDS if metrics.get(kind)]
-        for head in heads:
-            for one in head if isinstance(head, list) else [head]:
-                rows += list_objects(one.get("per_class"))
+        for head in label_heads(metrics):
+            rows += list_objects(head.get("per_class"))
         for row in rows:
             value = row.get("AP")
             if isinstance(value, (int, float)) and value != ABSENT:

@@ -23,7 +23,7 @@ class Cell(NamedTuple):
     kind: str = ""
 
 
-class Section(NamedTuple):
+class PagePart(NamedTuple):
     """A part of the page: its heading, and what makes its content; "" leaves it out."""
 
     title: str
@@ -35,7 +35,7 @@ def plain(value: object) -> str:
     return escape(printable(str(value)))
 
 
-def tag(name: str, content: str = "", **attributes: object) -> str:
+def wrap(name: str, content: str = "", **attributes: object) -> str:
     """An element around HTML; an attribute `class_` is `class`, `data_sort` is `data-sort`."""
     words = "".join(
         f' {key.rstrip("_").replace("_", "-")}="{plain(value)}"'
@@ -63,7 +63,7 @@ def format_seconds(seconds: float) -> str:
     return f"{seconds:.3g} s"
 
 
-def number(value: Any, digits: int | None = None) -> Cell:
+def number_cell(value: Any, digits: int | None = None) -> Cell:
     """A cell with a number; COCO's -1 and None are a dash, and last in any order."""
     if value is None or value == -1 or not math.isfinite(value):
         return Cell(DASH, -math.inf, "number")
@@ -71,20 +71,27 @@ def number(value: Any, digits: int | None = None) -> Cell:
     return Cell(text, float(value), "number")
 
 
-def words(value: object) -> Cell:
+def text_cell(value: object) -> Cell:
     """A cell with text."""
     text = " ".join(str(value).split())
     return Cell(plain(text), text.lower())
 
 
-def bar(value: Any) -> Cell:
+def to_cell(value: Any) -> Cell:
+    """A cell of a table; text and numbers become one."""
+    if isinstance(value, Cell):
+        return value
+    return text_cell(value) if isinstance(value, str) else number_cell(value)
+
+
+def bar_of(value: Any) -> Cell:
     """A number from 0 to 1 with a bar behind it."""
-    cell = number(value, 3)
+    cell = number_cell(value, 3)
     share = max(0.0, min(1.0, cell.key)) if isinstance(cell.key, float) else 0.0
     return cell._replace(html=f'<i style="--share:{share:.3f}"></i><b>{cell.html}</b>', kind="number bar")
 
 
-def change(value: float | None, *, digits: int = 3) -> Cell:
+def change_of(value: float | None, *, digits: int = 3) -> Cell:
     """A difference with its sign."""
     if value is None or not math.isfinite(value):
         return Cell(DASH, -math.inf, "number")
@@ -93,21 +100,21 @@ def change(value: float | None, *, digits: int = 3) -> Cell:
     return Cell(text, value, f"number {kind}")
 
 
-def table(
-    header: Sequence[str], rows: Iterable[Sequence[Cell]], *, sortable: bool = False, id_: str | None = None
+def write_table(
+    header: Sequence[str], rows: Iterable[Sequence[object]], *, sortable: bool = False, id_: str | None = None
 ) -> str:
     """A table; a sortable one has buttons in its header."""
-    made = [list(row) for row in rows]
+    made = [[to_cell(value) for value in row] for row in rows]
     kinds = [cell.kind.partition(" ")[0] for cell in made[0]] if made else [""] * len(header)
     head = "".join(
-        tag("th", _sort_button(text) if sortable else plain(text), scope="col", class_=kind or None)
+        wrap("th", _sort_button(text) if sortable else plain(text), scope="col", class_=kind or None)
         for text, kind in zip(header, kinds, strict=True)
     )
-    body = "".join(tag("tr", "".join(map(_write_cell, row))) for row in made)
-    whole = tag(
-        "table", tag("thead", tag("tr", head)) + tag("tbody", body), id=id_, class_=_sorting(sortable)
+    body = "".join(wrap("tr", "".join(map(_write_cell, row))) for row in made)
+    whole = wrap(
+        "table", wrap("thead", wrap("tr", head)) + wrap("tbody", body), id=id_, class_=_sorting(sortable)
     )
-    return tag("div", whole, class_="scroll")
+    return wrap("div", whole, class_="scroll")
 
 
 def _sorting(sortable: bool) -> str | None:
@@ -115,41 +122,41 @@ def _sorting(sortable: bool) -> str | None:
 
 
 def _sort_button(text: str) -> str:
-    return tag("button", plain(text), type="button")
+    return wrap("button", plain(text), type="button")
 
 
 def _write_cell(cell: Cell) -> str:
     key = cell.key if isinstance(cell.key, str) else f"{cell.key:.9g}"
-    return tag("td", cell.html, class_=cell.kind or None, data_sort=key)
+    return wrap("td", cell.html, class_=cell.kind or None, data_sort=key)
 
 
-def pairs(items: Iterable[tuple[str, object]]) -> str:
+def write_pairs(items: Iterable[tuple[str, object]]) -> str:
     """Names with their values; those without one are left out."""
     rows = ((name, value) for name, value in items if value not in (None, "", [], ()))
-    return tag("dl", "".join(tag("dt", plain(name)) + tag("dd", plain(value)) for name, value in rows))
+    return wrap("dl", "".join(wrap("dt", plain(name)) + wrap("dd", plain(value)) for name, value in rows))
 
 
 def paragraph(text: str, class_: str | None = None) -> str:
     """A paragraph of plain text."""
-    return tag("p", plain(text), class_=class_)
+    return wrap("p", plain(text), class_=class_)
 
 
-def folded(title: str, content: str) -> str:
+def fold_content(title: str, content: str) -> str:
     """Content behind a title that opens it."""
-    return tag("details", tag("summary", plain(title)) + content)
+    return wrap("details", wrap("summary", plain(title)) + content)
 
 
 def list_lines(lines: Sequence[str]) -> str:
     """The lines as they were printed."""
-    return tag("pre", plain("\n".join(lines))) if lines else ""
+    return wrap("pre", plain("\n".join(lines))) if lines else ""
 
 
 def tiles(items: Iterable[tuple[str, str, str]]) -> str:
     """Figures in large type: name, figure, and a remark."""
-    return tag(
+    return wrap(
         "div",
         "".join(
-            tag("div", tag("b", plain(figure)) + tag("span", plain(name)) + tag("small", plain(more)))
+            wrap("div", wrap("b", plain(figure)) + wrap("span", plain(name)) + wrap("small", plain(more)))
             for name, figure, more in items
         ),
         class_="tiles",

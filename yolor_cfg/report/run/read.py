@@ -20,10 +20,12 @@ ARGS, ROWS, ROWS_JSON, METRICS, MODEL, ENVIRONMENT = (
 SIGNS = {"train": (ARGS, ROWS, ROWS_JSON), "test": (METRICS,)}
 """What the folder of a run has, by its kind."""
 MOST_JSON = 256 << 20
-Row = dict[str, float]
+LABEL_KINDS = {"single": "classification", "multi": "multilabel"}
+"""What the figures of heads that classify images are called, by their kind."""
+EpochRow = dict[str, float]
 
 
-class Run(NamedTuple):
+class RunFiles(NamedTuple):
     """A run: `record` is its run.json, `rows` the results of its epochs, `options` all options by name,
     `given` those that differ from their default, `tests` what was found in each data set (see
     `evaluate.facts`), `problems` what could not be read."""
@@ -31,7 +33,7 @@ class Run(NamedTuple):
     folder: Path
     kind: str
     record: dict[str, Any]
-    rows: list[Row]
+    rows: list[EpochRow]
     options: dict[str, Any]
     environment: dict[str, Any]
     cfg: str
@@ -54,14 +56,14 @@ class Run(NamedTuple):
         return list_objects(self.record.get("epochs"))
 
     @property
-    def best(self) -> Row:
+    def best(self) -> EpochRow:
         """The row of the epoch that the best network is of; nothing without one."""
         tested = [row for row in self.rows if ranking_of(row) is not None]
         return max(tested, key=lambda row: ranking_of(row) or 0.0, default={})
 
 
-def ranking_of(row: Row) -> float | None:
-    """What the best epoch is chosen by: the mean of AP, top1 or mAP, and identity_mAP; None without a test."""
+def ranking_of(row: EpochRow) -> float | None:
+    """What the best epoch is chosen by: the mean of AP, top1 or mAP, and identity_mAP; None if untested."""
     found = [row[word] for word in ("AP", "top1", "identity_mAP") if word in row]
     found += [row["mAP"]] if "mAP" in row and "top1" not in row else []
     return sum(found) / len(found) if found else None
@@ -77,25 +79,36 @@ def object_of(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def read_run(place: Path) -> Run:
+def label_heads(metrics: dict[str, Any]) -> list[dict[str, Any]]:
+    """The figures of each head that classifies images, those with one class an image first."""
+    found = (metrics.get(name) for name in LABEL_KINDS.values())
+    return [head for one in found for head in list_objects(one if isinstance(one, list) else [one])]
+
+
+def read_run(place: Path) -> RunFiles:
     """The run in a folder, or in that of a file of it; raises DataError where there is none."""
     folder = place.parent if place.is_file() else place
     record = read_record(folder)
     kind = _tell_kind(folder, record)
-    problems = [f"{RECORD}: damaged; what it holds is missing here"] * _is_damaged(folder, record)
-    if not (folder / RECORD).exists():
-        problems.append(
-            f"no {RECORD}: the run is of an older version, or was cut short; only its figures are shown"
-        )
-    rows = list(_read_rows(folder, problems)) if kind == "train" else []
-    options = _read_args(folder, problems) if kind == "train" else _test_options(record)
-    environment = object_of(record.get("environment")) or _read_json(folder / ENVIRONMENT, problems)
-    network = object_of(record.get("network"))
-    cfg = _read_text(folder / MODEL, problems) if kind == "train" else str(network.get("cfg", ""))
-    tests = list_objects(record.get("tests"))
-    if kind == "test" and not tests:
-        tests = _read_metrics(folder, problems)
-    return Run(folder, kind, record, rows, options, environment, cfg, tests, tuple(problems))
+    problems = _judge_record(folder, record)
+    network, environment = object_of(record.get("network")), object_of(record.get("environment"))
+    if kind == "test":
+        tests = list_objects(record.get("tests")) or _read_metrics(folder, problems)
+        options, cfg = _test_options(record), str(network.get("cfg", ""))
+        return RunFiles(folder, kind, record, [], options, environment, cfg, tests, tuple(problems))
+    rows, options = list(_read_rows(folder, problems)), _read_args(folder, problems)
+    environment = _read_json(folder / ENVIRONMENT, problems)
+    cfg, tests = _read_text(folder / MODEL, problems), list_objects(record.get("tests"))
+    return RunFiles(folder, kind, record, rows, options, environment, cfg, tests, tuple(problems))
+
+
+def _judge_record(folder: Path, record: dict[str, Any]) -> list[str]:
+    """What is wrong with run.json."""
+    if record:
+        return []
+    if (folder / RECORD).exists():
+        return [f"{RECORD}: damaged; what it holds is missing here"]
+    return [f"no {RECORD}: the run is of an older version, or was cut short; only its figures are shown"]
 
 
 def _tell_kind(folder: Path, record: dict[str, Any]) -> str:
@@ -115,18 +128,15 @@ def _tell_kind(folder: Path, record: dict[str, Any]) -> str:
     return found[0]
 
 
-def _is_damaged(folder: Path, record: dict[str, Any]) -> bool:
-    return (folder / RECORD).exists() and not record
-
-
-def _read_rows(folder: Path, problems: list[str]) -> Iterator[Row]:
+def _read_rows(folder: Path, problems: list[str]) -> Iterator[EpochRow]:
     """The results of the epochs, from results.csv, else from metrics.jsonl."""
     path = folder / ROWS
     if not path.exists():
         problems.append(f"no {ROWS}")
         yield from _read_json_rows(folder / ROWS_JSON, problems)
         return
-    header, *lines = [*csv.reader(_read_text(path, problems).splitlines()), []]
+    table: list[list[str]] = [*csv.reader(_read_text(path, problems).splitlines()), []]
+    header, *lines = table
     cut = 0
     for line in filter(None, lines):
         row = _parse_row(header, line)
@@ -136,7 +146,7 @@ def _read_rows(folder: Path, problems: list[str]) -> Iterator[Row]:
         problems.append(f"{ROWS}: {count_of(cut, 'line')} cut or damaged, left out")
 
 
-def _parse_row(header: list[str], line: list[str]) -> Row | None:
+def _parse_row(header: list[str], line: list[str]) -> EpochRow | None:
     """The numbers of a line; None if it is not whole."""
     try:
         cells = zip(header, line, strict=True)
@@ -146,7 +156,7 @@ def _parse_row(header: list[str], line: list[str]) -> Row | None:
     return row if "epoch" in row else None
 
 
-def _read_json_rows(path: Path, problems: list[str]) -> Iterator[Row]:
+def _read_json_rows(path: Path, problems: list[str]) -> Iterator[EpochRow]:
     for line in _read_text(path, problems).splitlines():
         try:
             row = json.loads(line)

@@ -4,26 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import zip_longest
 from typing import Any, NamedTuple
 
+from yolor_cfg.evaluate.coco import COCO_DESCRIPTIONS
 from yolor_cfg.report.run.album import VERDICT_CLASSES, Album, show_classified, show_judged
 from yolor_cfg.report.run.curves import Curve, Plot, Plots, class_curves, palette_color
 from yolor_cfg.report.run.drawings import draw_confusion, size_bars
 from yolor_cfg.report.run.markup import (
     Cell,
-    Section,
-    bar,
+    PagePart,
+    bar_of,
     format_number,
-    number,
+    number_cell,
     paragraph,
     plain,
-    table,
-    tag,
     tiles,
-    words,
+    wrap,
+    write_table,
 )
-from yolor_cfg.report.run.read import list_objects, object_of
-from yolor_cfg.report.tables import COCO_DESCRIPTIONS
+from yolor_cfg.report.run.read import LABEL_KINDS, label_heads, list_objects, object_of
 
 SPEED_NAMES = {"pre": "reading and preprocessing", "inference": "inference and decoding", "nms": "NMS"}
 CLASS_HEADER = ("class", "images", "labels", "P", "R", "F1", "AP50", "AP", "AP50 as YOLOR", "AP as YOLOR")
@@ -55,7 +55,7 @@ class Part(NamedTuple):
         return [str(name) for name in self.found.get("classes", ())]
 
 
-def test_sections(part: Part) -> Iterator[Section]:
+def test_sections(part: Part) -> Iterator[PagePart]:
     """The parts, in their order; what a data set does not have is left out."""
     builders: Sequence[tuple[str, Callable[[Part], str]]] = (
         ("Figures", show_figures),
@@ -69,7 +69,7 @@ def test_sections(part: Part) -> Iterator[Section]:
     )
     name = str(part.found.get("name") or "")
     for title, build in builders:
-        yield Section(f"{name}: {title}" if name else title, partial(build, part))
+        yield PagePart(f"{name}: {title}" if name else title, partial(build, part))
 
 
 def show_figures(part: Part) -> str:
@@ -78,33 +78,35 @@ def show_figures(part: Part) -> str:
     coco, yolor, darknet = (object_of(metrics.get(name)) for name in ("coco", "yolor", "darknet"))
     if not coco:
         return ""
-    counts = [
-        (name, f"{metrics[name]:,}", "") for name in ("images", "objects", "detections") if name in metrics
-    ]
-    main = [(name, number(coco.get(name)).html, "COCO") for name in ("AP", "AP50", "AP75")]
-    rows = [
-        (words(name), words(f"{word} at IoU {iou}"), words(area), number(most, 0), bar(coco.get(name)))
-        for name, (word, iou, area, most) in COCO_DESCRIPTIONS.items()
-    ]
-    header = ("COCO", "what", "boxes", "detections", "")
-    left = table(header, rows, id_=f"coco-{part.number}")
+    totals = ("images", "objects", "detections")
+    counts = [(name, f"{metrics[name]:,}", "") for name in totals if name in metrics]
+    main = [(name, number_cell(coco.get(name)).html, "COCO") for name in ("AP", "AP50", "AP75")]
+    left = write_coco(coco, id_=f"coco-{part.number}")
     right = size_bars(coco) + _show_others(yolor, darknet)
     skipped = metrics.get("skipped") or []
     note = paragraph(f"{len(skipped)} unreadable images are left out.", "note") if skipped else ""
-    columns = tag("div", tag("div", left) + tag("div", right), class_="columns")
-    return tiles([*main, *counts]) + note + columns
+    return (
+        tiles([*main, *counts]) + note + wrap("div", wrap("div", left) + wrap("div", right), class_="columns")
+    )
+
+
+def write_coco(coco: dict[str, Any], *, id_: str) -> str:
+    """COCO's 12 numbers as a table."""
+    rows = []
+    for name, (word, iou, area, most) in COCO_DESCRIPTIONS.items():
+        rows.append((name, f"{word} at IoU {iou}", area, number_cell(most, 0), bar_of(coco.get(name))))
+    return write_table(("COCO", "what", "boxes", "detections", "score"), rows, id_=id_)
 
 
 def _show_others(yolor: dict[str, Any], darknet: dict[str, Any]) -> str:
     """The figures by the rules of YOLOR and of Darknet."""
     confidence = format_number(yolor.get("confidence"))
     titles = {"precision": "P", "recall": "R", "f1": "F1", "map50": "AP50", "map": "AP"}
-    ours = [(words(f"YOLOR: {titles[name]}"), bar(yolor.get(name))) for name in titles if name in yolor]
-    theirs = [
-        (words(f"Darknet: {name}"), bar(value)) for name, value in darknet.items() if name.startswith("mAP")
-    ]
+    ours = [(f"YOLOR: {titles[name]}", bar_of(yolor.get(name))) for name in titles if name in yolor]
+    named = {name: name.replace("_", " ") for name in darknet if name.startswith("mAP")}
+    theirs = [(f"Darknet: {text}", bar_of(darknet[name])) for name, text in named.items()]
     note = paragraph(f"P, R and F1 at confidence {confidence}, where the mean F1 is highest.", "note")
-    return table(("by other rules", ""), [*ours, *theirs]) + note if ours else ""
+    return write_table(("by other rules", ""), [*ours, *theirs]) + note if ours else ""
 
 
 def list_classes(part: Part) -> str:
@@ -120,36 +122,40 @@ def list_classes(part: Part) -> str:
     slider = _write_slider(part, rows[0].get("confidence")) if curves else ""
     rule = "AP50 and AP are COCO's. A class without labels has no figures."
     return (
-        slider + table(header, cells, sortable=True, id_=f"classes-{part.number}") + paragraph(rule, "note")
+        slider
+        + write_table(header, cells, sortable=True, id_=f"classes-{part.number}")
+        + paragraph(rule, "note")
     )
 
 
 def _class_row(row: dict[str, Any], darknet: str) -> list[Cell]:
-    counts = [number(row.get(name)) for name in ("images", "labels")]
-    moving = [number(row.get(name), 3)._replace(kind=f"number moving {name}") for name in ("P", "R", "F1")]
-    fixed = [bar(row.get("AP50")), bar(row.get("AP"))]
-    others = [number(row.get(name), 3) for name in ("yolor_AP50", "yolor_AP", darknet)]
-    return [words(row.get("name", "")), *counts, *moving, *fixed, *others]
+    counts = [row.get(name) for name in ("images", "labels")]
+    moving = [
+        number_cell(row.get(name), 3)._replace(kind=f"number moving {name}") for name in ("P", "R", "F1")
+    ]
+    fixed = [bar_of(row.get("AP50")), bar_of(row.get("AP"))]
+    others = [number_cell(row.get(name), 3) for name in ("yolor_AP50", "yolor_AP", darknet)]
+    return [row.get("name", ""), *counts, *moving, *fixed, *others]
 
 
 def _write_slider(part: Part, confidence: Any) -> str:
     """The confidence at which P, R and F1 stand in the table."""
     best = float(confidence or 0)
-    field = tag(
-        "input",
-        type="range",
-        min=0,
-        max=1,
-        step=0.01,
-        value=f"{best:.2f}",
-        class_="confidence",
-        data_part=part.number,
-        data_best=best,
-        aria_label="Confidence",
-    )
-    out = tag("output", f"{best:.3f}")
-    back = tag("button", "best mean F1", type="button", class_="back")
-    return tag("p", f"{tag('label', 'P, R and F1 at confidence ' + out)}{field}{back}", class_="slider")
+    bounds: dict[str, Any] = {"type": "range", "min": 0, "max": 1, "step": 0.01, "value": f"{best:.2f}"}
+    facts: dict[str, Any] = {"data_part": part.number, "data_best": best, "aria_label": "Confidence"}
+    field = wrap("input", class_="confidence", **bounds, **facts)
+    label = wrap("label", "P, R and F1 at confidence " + wrap("output", f"{best:.3f}"))
+    back = wrap("button", "best mean F1", type="button", class_="back")
+    return wrap("p", label + field + back, class_="slider")
+
+
+CURVES = (
+    ("PR", "precision by recall at IoU 0.5", "recall"),
+    ("F1", "F1 by confidence", "confidence"),
+    ("P", "precision by confidence", "confidence"),
+    ("R", "recall by confidence", "confidence"),
+)
+"""Of the curves of a class: name, title, and what x is."""
 
 
 def draw_curves(part: Part) -> str:
@@ -157,21 +163,18 @@ def draw_curves(part: Part) -> str:
     curves = object_of(part.boxes.get("curves"))
     if not curves:
         return ""
-    best, x = float(part.boxes["confusion"]["confidence"]), curves["axis"]
-    marks = [(best, "best mean F1")]
-    kinds = (("PR", "precision by recall at IoU 0.5", "recall"), ("F1", "F1 by confidence", "confidence"))
-    kinds += (("P", "precision by confidence", "confidence"), ("R", "recall by confidence", "confidence"))
+    best = [(float(part.boxes["confusion"]["confidence"]), "best mean F1")]
     drawn, places = [], {}
-    for word, title, axis in kinds:
+    for word, title, axis in CURVES:
         lines = class_curves(curves, part.classes, word=word, mean="mean of all classes")
+        marks = best if axis == "confidence" else []
         places[word] = len(part.plots.made)
-        shown_marks = () if word == "PR" else marks
-        drawn.append(part.plots.add(Plot(title, axis, x, lines, span=(0, 1), marks=shown_marks)))
+        drawn.append(part.plots.add(Plot(title, axis, curves["axis"], lines, span=(0, 1), marks=marks)))
     if all(drawn):
         part.plots.tables[str(part.number)] = {"classes": curves["classes"], **places}
     shown, there = len(curves["classes"]), int(curves["there"])
     less = f"{shown} of {there} classes have curves: those with the most labels." if shown < there else ""
-    return tag("div", "".join(drawn), class_="row") + (paragraph(less, "note") if less else "")
+    return wrap("div", "".join(drawn), class_="row") + (paragraph(less, "note") if less else "")
 
 
 def show_confusion(part: Part) -> str:
@@ -195,16 +198,16 @@ def show_errors(part: Part) -> str:
         f"Detections above confidence {judged['confidence']:.3f}; a detection and an object are a pair above "
         f"IoU {judged['iou']}, as in the confusion matrix. Images are ordered by their F1."
     )
-    parts = [figures, paragraph(rule, "note"), _write_legend()]
-    for title, key in (("most errors", "worst"), ("fewest errors", "best")):
-        images = list_objects(judged.get(key))
-        total = judged["faulty"] if key == "worst" else judged["images"]
-        of = "images with errors" if key == "worst" else "images"
-        if images:
-            shown = "".join(show_judged(part.album, image, part.classes) for image in images)
-            head = tag("h3", plain(f"{title}: {len(images)} of {total:,} {of}"))
-            parts.append(head + tag("div", shown, class_="album"))
-    return tag("div", "".join(parts), class_="errors")
+    worst = _show_images(part, "most errors", judged["worst"], of=f"{judged['faulty']:,} images with errors")
+    best = _show_images(part, "fewest errors", judged["best"], of=f"{judged['images']:,} images")
+    return wrap("div", figures + paragraph(rule, "note") + _write_legend() + worst + best, class_="errors")
+
+
+def _show_images(part: Part, title: str, images: Sequence[dict[str, Any]], *, of: str) -> str:
+    if not images:
+        return ""
+    shown = "".join(show_judged(part.album, image, part.classes) for image in images)
+    return wrap("h3", plain(f"{title}: {len(images)} of {of}")) + wrap("div", shown, class_="album")
 
 
 def _write_legend() -> str:
@@ -213,11 +216,11 @@ def _write_legend() -> str:
     kinds.insert(1, ("truth missed", "missed object"))
     switches = []
     for classes, name in kinds:
-        sample = tag("g", tag("rect", x=2, y=2, width=20, height=10), class_=classes)
-        drawing = tag("svg", sample, viewBox="0 0 24 14", width=24, height=14)
-        check = tag("input", type="checkbox", checked="", data_kind=classes.replace(" ", "."))
-        switches.append(tag("label", check + drawing + plain(name), class_="switch"))
-    return tag("p", "".join(switches), class_="legend")
+        sample = wrap("g", wrap("rect", x=2, y=2, width=20, height=10), class_=classes)
+        drawing = wrap("svg", sample, viewBox="0 0 24 14", width=24, height=14)
+        check = wrap("input", type="checkbox", checked="", data_kind=classes.replace(" ", "."))
+        switches.append(wrap("label", check + drawing + plain(name), class_="switch"))
+    return wrap("p", "".join(switches), class_="legend")
 
 
 FOUND_VERDICTS = ("right", "wrong class", "duplicate", "background")
@@ -225,16 +228,11 @@ FOUND_VERDICTS = ("right", "wrong class", "duplicate", "background")
 
 def show_labels(part: Part) -> str:
     """The figures of each head that classifies images."""
-    parts = []
-    documents = [part.metrics.get(name) for name in ("classification", "multilabel")]
-    listed = [one for found in documents for one in (found if isinstance(found, list) else [found]) if found]
-    extras: dict[str, list[dict[str, Any]]] = {"single": [], "multi": []}
-    for extra in list_objects(part.found.get("labels")):
-        extras[str(extra["kind"])].append(extra)
-    ordered = [*extras["single"], *extras["multi"]]
-    for place, scores in enumerate(listed):
-        parts.append(_show_head(part, scores, ordered[place] if place < len(ordered) else {}, place=place))
-    return "".join(parts)
+    extras = list_objects(part.found.get("labels"))
+    ordered = [extra for kind in LABEL_KINDS for extra in extras if extra["kind"] == kind]
+    nothing: dict[str, Any] = {}
+    heads = zip_longest(label_heads(part.metrics), ordered, fillvalue=nothing)
+    return "".join(_show_head(part, *head, place=place) for place, head in enumerate(heads))
 
 
 def _show_head(part: Part, scores: dict[str, Any], extra: dict[str, Any], *, place: int) -> str:
@@ -242,15 +240,15 @@ def _show_head(part: Part, scores: dict[str, Any], extra: dict[str, Any], *, pla
     main = tiles([(name, format_number(value), "") for name, value in figures.items()])
     rows = [
         (
-            words(row["name"]),
-            number(row["images"]),
-            bar(row["AP"]),
-            *(bar(row[key]) for key in ("P", "R", "F1")),
+            row["name"],
+            row["images"],
+            bar_of(row["AP"]),
+            *(bar_of(row[key]) for key in ("P", "R", "F1")),
         )
         for row in list_objects(scores.get("per_class"))
     ]
     name = f"labels-{part.number}-{place}"
-    listed = table(("class", "images", "AP", "P", "R", "F1"), rows, sortable=True, id_=name)
+    listed = write_table(("class", "images", "AP", "P", "R", "F1"), rows, sortable=True, id_=name)
     return main + listed + (_show_head_extras(part, extra) if extra else "")
 
 
@@ -260,7 +258,7 @@ def _show_head_extras(part: Part, extra: dict[str, Any]) -> str:
     plot = Plot("precision by recall", "recall", extra["curves"]["axis"], curves, span=(0, 1))
     confusion = object_of(extra.get("confusion"))
     matrix = (
-        tag("h3", "Confusion matrix") + draw_confusion(confusion, names, said="predicted")
+        wrap("h3", "Confusion matrix") + draw_confusion(confusion, names, said="predicted")
         if confusion
         else ""
     )
@@ -272,9 +270,10 @@ def _show_mistakes(part: Part, extra: dict[str, Any], names: Sequence[str]) -> s
     images = list_objects(mistakes.get("worst"))
     if not images:
         return ""
-    title = f"Wrong and sure of it: {len(images)} of {mistakes['wrong']:,} wrong images, of {mistakes['images']:,}"
+    wrong, every = f"{mistakes['wrong']:,} wrong images", f"{mistakes['images']:,} in all"
+    title = f"Wrong and sure of it: {len(images)} of {wrong}, {every}"
     shown = "".join(show_classified(part.album, image, names) for image in images)
-    return tag("h3", plain(title)) + tag("div", shown, class_="album")
+    return wrap("h3", plain(title)) + wrap("div", shown, class_="album")
 
 
 def show_embedding(part: Part) -> str:
@@ -285,21 +284,19 @@ def show_embedding(part: Part) -> str:
     figures = [(name, format_number(found.get(name)), "") for name in ("rank1", "rank5", "mAP")]
     counts = [(name, f"{found[name]:,}", "") for name in ("objects", "identities")]
     rates = object_of(found.get("tar_at_far"))
-    x = [float(rate) for rate in rates]
-    order = sorted(range(len(x)), key=x.__getitem__)
-    rows = [(words(rate), bar(value)) for rate, value in rates.items()]
-    curve = Curve("accepted", [list(rates.values())[i] for i in order], palette_color(0))
-    plot = Plot(
-        "pairs of one identity that are accepted",
-        "share of other pairs accepted",
-        [x[i] for i in order],
-        [curve],
-        unit="log",
-        span=(0, 1),
-        points=True,
+    listed = write_table(
+        ("other pairs accepted", "pairs of one identity accepted"),
+        [(rate, bar_of(value)) for rate, value in rates.items()],
     )
-    listed = table(("other pairs accepted", "pairs of one identity accepted"), rows)
-    return tiles([*figures, *counts]) + tag("div", listed + part.plots.add(plot), class_="columns")
+    curve = _draw_rates({float(rate): value for rate, value in rates.items()}, part.plots)
+    return tiles([*figures, *counts]) + wrap("div", listed + curve, class_="columns")
+
+
+def _draw_rates(rates: dict[float, float | None], plots: Plots) -> str:
+    x = sorted(rates)
+    curve = Curve("accepted", [rates[rate] for rate in x], palette_color(0))
+    title, axis = "pairs of one identity that are accepted", "share of other pairs accepted"
+    return plots.add(Plot(title, axis, x, [curve], unit="log", span=(0, 1), points=True))
 
 
 def show_speed(part: Part) -> str:
@@ -309,7 +306,7 @@ def show_speed(part: Part) -> str:
         return ""
     stages = [(name, float(speed[key])) for key, name in SPEED_NAMES.items() if key in speed]
     total = sum(value for _, value in stages)
-    rows = [(words(name), number(value, 2), bar(value / total if total else 0)) for name, value in stages]
+    rows = [(name, number_cell(value, 2), bar_of(value / total if total else 0)) for name, value in stages]
     rate = f"{1000 / total:.1f}" if total else "–"
-    all_rows = [*rows, (words("all"), number(total, 2), Cell(f"{rate} images/s", total, "number"))]
-    return table(("stage", "ms per image", ""), all_rows)
+    all_rows = [*rows, ("all", number_cell(total, 2), Cell(f"{rate} images/s", total, "number"))]
+    return write_table(("stage", "ms per image", ""), all_rows)

@@ -13,7 +13,7 @@ function themeColors() {
 }
 
 function formatValue(value) {
-  if (value === null || value === undefined) return "–";
+  if (value === null || value === undefined) return "";
   const size = Math.abs(value);
   if (size !== 0 && (size < 0.001 || size >= 1e6)) return value.toExponential(2);
   return Number.isInteger(value) ? String(value) : value.toFixed(size < 1 ? 4 : 2);
@@ -31,7 +31,7 @@ function makeSeries(plot, colors, chosen) {
     return {
       label: curve.name,
       scale: "y",
-      stroke: isQuiet ? colors.faint + "55" : curve.color,
+      stroke: isQuiet ? colors.faint + "55" : curve.color || colors.ink,
       width: isChosen ? 3 : curve.faint ? (crowded ? 0.7 : 1.3) : 2,
       dash: curve.dash ? [6, 4] : undefined,
       spanGaps: true,
@@ -95,7 +95,7 @@ function drawPlot(place) {
       makeAxis(colors, { label: plot.x_name, labelSize: 22, labelFont: "12px system-ui, sans-serif" }),
       makeAxis(colors, { scale: "y", size: plot.unit === "rate" ? 74 : 56, values: (_, ticks) => ticks.map((one) => one === null ? "" : formatTick(one)) }),
     ],
-    legend: { show: true },
+    legend: { markers: { fill: (_, number) => series[number - 1]?.stroke ?? "transparent", width: 0 } },
     cursor: { focus: { prox: 24 }, drag: { x: true, y: false } },
     focus: { alpha: crowded ? 1 : 0.35 },
     hooks: { draw: [drawMarks(plot, colors)] },
