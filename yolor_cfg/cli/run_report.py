@@ -60,7 +60,11 @@ def describe_test(
     from yolor_cfg.engines.machine import describe_machine, describe_processes
     from yolor_cfg.evaluate.facts import describe_found
 
-    found = [{"path": one.path, **describe_found(one.found, name=one.name, task=one.task)} for one in tested]
+    found = [
+        {"path": one.path, "folders": _image_folders(one.path)}
+        | describe_found(one.found, name=one.name, task=one.task)
+        for one in tested
+    ]
     return {
         "kind": "test",
         "command": command_line(),
@@ -71,6 +75,14 @@ def describe_test(
         "network": describe_network(graph) if graph else {},
         "tests": found,
     }
+
+
+def _image_folders(path: str) -> list[str]:
+    """Where the images of a COCO .json may be: it names them without folders."""
+    from yolor_cfg.data.formats.coco import list_image_folders
+
+    listed = list_image_folders(path) if path.lower().endswith(".json") else []
+    return [folder for folder in listed if Path(folder).is_dir()]
 
 
 def _describe_time() -> dict[str, Any]:

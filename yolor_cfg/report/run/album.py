@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +13,13 @@ import numpy as np
 from yolor_cfg.errors import YolorError
 from yolor_cfg.images.read import read_image
 from yolor_cfg.images.types import Image
+from yolor_cfg.report.run.boxes import draw_boxes
 from yolor_cfg.report.run.markup import plain, wrap
 
 MOST_BYTES = 3_000_000
 """Of all images of a page, as they are written in it: no page has more than 5 MB."""
 PHOTO_SIDE, SHEET_SIDE = 480, 1200
 QUALITY = 78
-CORNER = 4
-VERDICT_CLASSES = {
-    "right": "right",
-    "wrong class": "wrong",
-    "duplicate": "duplicate",
-    "background": "background",
-    "missed": "missed",
-    "ignored": "ignored",
-}
-"""The class of the style sheet for each verdict."""
 
 
 class Album:
@@ -84,12 +74,10 @@ def show_judged(album: Album, image: Mapping[str, Any], names: Sequence[str]) ->
     found = album.embed(str(image["file"]), PHOTO_SIDE)
     gain = PHOTO_SIDE / max(height, width, 1)
     address, size = found or ("", (max(1, round(width * gain)), max(1, round(height * gain))))
-    draw = partial(_draw_box, names=names, scale=size[0] / max(width, 1), size=size)
-    boxes = [draw(box, kind="truth") for box in image["truth"]]
-    boxes += [draw(box, kind="found") for box in reversed(image["found"])]
     frame: dict[str, Any] = {"width": size[0], "height": size[1]}
     ground = wrap("image", href=address, **frame) if address else wrap("rect", class_="nothing", **frame)
-    drawing = wrap("svg", ground + "".join(boxes), viewBox=f"0 0 {size[0]} {size[1]}", role="img")
+    boxes = draw_boxes(image, names, scale=size[0] / max(width, 1), size=size)
+    drawing = wrap("svg", ground + boxes, viewBox=f"0 0 {size[0]} {size[1]}", role="img")
     return wrap("figure", drawing + _write_caption(image, is_there=bool(address)), class_="judged")
 
 
@@ -103,24 +91,6 @@ def _write_caption(image: Mapping[str, Any], *, is_there: bool) -> str:
 
 def _name_file(image: Mapping[str, Any]) -> str:
     return wrap("b", plain(Path(str(image["file"])).name))
-
-
-def _draw_box(
-    box: Mapping[str, Any], *, kind: str, names: Sequence[str], scale: float, size: tuple[int, int]
-) -> str:
-    left, top, width, height = (scale * float(side) for side in box["box"])
-    verdict, class_id = str(box["verdict"]), int(box["class"])
-    name = names[class_id] if class_id < len(names) else str(class_id)
-    score = f" {box['score']:.2f}" if "score" in box else ""
-    title = wrap("title", plain(f"{'object' if kind == 'truth' else 'found'}: {name}{score}, {verdict}"))
-    frame = {"x": f"{left:.1f}", "y": f"{top:.1f}", "width": f"{width:.1f}", "height": f"{height:.1f}"}
-    parts = wrap("rect", title, **frame)
-    if kind == "found" or verdict == "missed":
-        text = name + score if verdict == "right" else f"{verdict}: {name}{score}"
-        x = min(max(left, 1), max(1, size[0] - 6.4 * len(text)))
-        y = top - CORNER if top > 14 else min(top + height - CORNER, size[1] - CORNER)
-        parts += wrap("text", plain(text), x=f"{x:.1f}", y=f"{max(11, y):.1f}")
-    return wrap("g", parts, class_=f"{kind} {VERDICT_CLASSES.get(verdict, 'ignored')}")
 
 
 def show_classified(album: Album, image: Mapping[str, Any], names: Sequence[str]) -> str:

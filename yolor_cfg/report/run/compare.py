@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from string import ascii_uppercase
 from typing import Any
 
@@ -27,30 +27,29 @@ MOST_DIFF_LINES = 400
 NamedValues = Mapping[str, Any]
 
 
-def compare_sections(runs: Sequence[RunFiles], plots: Plots) -> Iterator[PagePart]:
+def list_comparison(runs: Sequence[RunFiles], plots: Plots) -> Iterator[PagePart]:
     """All parts, in their order."""
     yield PagePart("Runs", lambda: list_runs(runs))
-    yield PagePart("Figures", lambda: compare_numbers(runs, run_figures))
+    yield PagePart("Figures", lambda: compare_figures(runs))
     yield PagePart("Curves of training", lambda: _draw_training(runs, plots))
     yield PagePart("Precision and recall", lambda: _draw_tests(runs, plots))
     yield PagePart("Classes", lambda: compare_classes(runs))
-    yield PagePart("Speed", lambda: compare_numbers(runs, run_speeds))
+    yield PagePart("Speed", lambda: compare_speeds(runs))
     yield PagePart("What differs", lambda: list_differences(runs))
     yield PagePart("The cfgs", lambda: compare_cfgs(runs))
 
 
-def letters(runs: Sequence[RunFiles]) -> list[str]:
-    """A, B, C ... for the runs; beyond Z with a number."""
+def letters(count: int) -> list[str]:
+    """A, B, C ... for so many runs; beyond Z with a number."""
     return [
-        ascii_uppercase[place % 26] + (str(place // 26 + 1) if place >= 26 else "")
-        for place in range(len(runs))
+        ascii_uppercase[place % 26] + (str(place // 26 + 1) if place >= 26 else "") for place in range(count)
     ]
 
 
 def list_runs(runs: Sequence[RunFiles]) -> str:
     """A row for each run."""
     rows = []
-    for place, (letter, run) in enumerate(zip(letters(runs), runs, strict=True)):
+    for place, (letter, run) in enumerate(zip(letters(len(runs)), runs, strict=True)):
         swatch = wrap("i", style=f"background:{palette_color(place)}", class_="swatch")
         last = run.sessions[-1] if run.sessions else {}
         rows.append(
@@ -65,24 +64,34 @@ def list_runs(runs: Sequence[RunFiles]) -> str:
     return write_table(("", "run", "kind", "when", "command"), rows)
 
 
-def compare_numbers(runs: Sequence[RunFiles], figures: Callable[[RunFiles], Mapping[str, float]]) -> str:
-    """A row for each figure: its value in each run, and how the others differ from A."""
-    found = [figures(run) for run in runs]
-    names = dict.fromkeys(name for one in found for name in one)
-    rows = [[name, *_compare([one.get(name) for one in found])] for name in names]
+def compare_figures(runs: Sequence[RunFiles]) -> str:
+    """The figures of each run."""
     note = "Of a training, the figures of its best epoch; figures that no column names are those of its test."
-    return write_table(("figure", *_difference_header(runs)), rows) + paragraph(note, "note") if rows else ""
+    found = _compare_numbers([run_figures(run) for run in runs], is_score=True)
+    return found + paragraph(note, "note") if found else ""
 
 
-def _difference_header(runs: Sequence[RunFiles]) -> list[str]:
-    named = letters(runs)
+def compare_speeds(runs: Sequence[RunFiles]) -> str:
+    """Times and memory of each run."""
+    return _compare_numbers([run_speeds(run) for run in runs], is_score=False)
+
+
+def _compare_numbers(found: Sequence[Mapping[str, float]], *, is_score: bool) -> str:
+    """A row for each figure: its value in each run, and how the others differ from A."""
+    names = dict.fromkeys(name for one in found for name in one)
+    rows = [[name, *_compare([one.get(name) for one in found], is_score)] for name in names]
+    return write_table(("figure", *_difference_header(len(found))), rows) if rows else ""
+
+
+def _difference_header(count: int) -> list[str]:
+    named = letters(count)
     return [*named, *(f"{letter} − A" for letter in named[1:])]
 
 
-def _compare(values: Sequence[float | None]) -> list[object]:
+def _compare(values: Sequence[float | None], is_score: bool) -> list[object]:
     first = values[0]
-    changes = [change_of(None if one is None or first is None else one - first) for one in values[1:]]
-    return [*values, *changes]
+    differences = [None if one is None or first is None else one - first for one in values[1:]]
+    return [*values, *(change_of(one, is_score=is_score) for one in differences)]
 
 
 def class_differences(runs: Sequence[RunFiles]) -> list[tuple[str, list[float | None]]]:
@@ -100,8 +109,8 @@ def _largest_change(values: Sequence[float | None]) -> float:
 
 def compare_classes(runs: Sequence[RunFiles]) -> str:
     """The AP of each class, the largest differences first."""
-    rows = [[name, *_compare(values)] for name, values in class_differences(runs)]
-    header = ("class: AP", *_difference_header(runs))
+    rows = [[name, *_compare(values, is_score=True)] for name, values in class_differences(runs)]
+    header = ("class: AP", *_difference_header(len(runs)))
     return write_table(header, rows, sortable=True, id_="classes") if rows else ""
 
 
@@ -117,7 +126,7 @@ def _draw_training(runs: Sequence[RunFiles], plots: Plots) -> str:
 def _draw_column(runs: Sequence[RunFiles], plots: Plots, name: str) -> str:
     x = sorted({row["epoch"] for run in runs for row in run.rows})
     curves = []
-    for place, (letter, run) in enumerate(zip(letters(runs), runs, strict=True)):
+    for place, (letter, run) in enumerate(zip(letters(len(runs)), runs, strict=True)):
         values = {row["epoch"]: row.get(name) for row in run.rows}
         curves.append(Curve(f"{letter} {run.name}", [values.get(at) for at in x], palette_color(place)))
     points = len(x) <= MAX_POINTS
@@ -138,7 +147,7 @@ def _draw_tests(runs: Sequence[RunFiles], plots: Plots) -> str:
     known = [one for one in found if one]
     if len(known) < 2:
         return ""
-    titles = [f"{letter} {run.name}" for letter, run in zip(letters(runs), runs, strict=True)]
+    titles = [f"{letter} {run.name}" for letter, run in zip(letters(len(runs)), runs, strict=True)]
     drawn = []
     for word, title, axis in MEANS:
         means = [one["mean"][word] if one else [] for one in found]
@@ -190,7 +199,7 @@ def list_differences(runs: Sequence[RunFiles]) -> str:
             [name.replace("_", "-"), *(format_option(value) for value in values)]
             for name, values in found.items()
         ]
-        parts.append(wrap("h3", plain(kind)) + write_table(("", *letters(runs)), rows))
+        parts.append(wrap("h3", plain(kind)) + write_table(("", *letters(len(runs))), rows))
     same = "Options, hyperparameters, data and environment are the same, as far as they are recorded."
     return "".join(parts) or paragraph(same, "note")
 
@@ -199,7 +208,7 @@ def compare_cfgs(runs: Sequence[RunFiles]) -> str:
     """The difference of each cfg from that of A."""
     parts = []
     first = runs[0].cfg.splitlines()
-    for letter, run in list(zip(letters(runs), runs, strict=True))[1:]:
+    for letter, run in list(zip(letters(len(runs)), runs, strict=True))[1:]:
         if not run.cfg or not first:
             continue
         lines = list(unified_diff(first, run.cfg.splitlines(), ("A", letter)))

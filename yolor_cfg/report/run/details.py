@@ -23,7 +23,7 @@ MOST_CFG = 400_000
 SEED = "seed"
 
 
-def detail_sections(run: RunFiles) -> Iterator[PagePart]:
+def list_details(run: RunFiles) -> Iterator[PagePart]:
     """All parts, in their order."""
     yield PagePart("Command", lambda: show_commands(run))
     yield PagePart("Options", lambda: show_options(run))
@@ -47,7 +47,8 @@ def show_commands(run: RunFiles) -> str:
 
 def describe_times(session: dict[str, Any]) -> str:
     """When a call began, how long it took, how it ended."""
-    parts = [f"begun {session['begun']} (UTC)"] if session.get("begun") else []
+    begun = str(session.get("begun") or "").replace("T", " ").replace("+00:00", " UTC")
+    parts = [begun] if begun else []
     if session.get("seconds"):
         parts.append(f"{format_seconds(float(session['seconds']))}")
     parts += [f"from epoch {session['first_epoch']} on"] if session.get("first_epoch", 1) != 1 else []
@@ -147,7 +148,7 @@ def show_environment(run: RunFiles) -> str:
     return write_table(("", "value"), rows) if rows else ""
 
 
-def unread(runs: Sequence[RunFiles]) -> list[str]:
+def list_problems(runs: Sequence[RunFiles]) -> list[str]:
     """What could not be read of the runs, each line with the name of its run."""
     return [f"{run.name}: {problem}" for run in runs for problem in run.problems]
 

@@ -22,6 +22,8 @@ LETTER = 6.2
 """Pixels of a letter."""
 BAR_HEIGHT, BAR_WIDTH, MAX_BARS = 18, 420, 100
 MOST_CONFUSIONS = 10
+MOST_ABSENT = 20
+"""A matrix of more classes leaves out those that do not occur."""
 
 
 def short(name: str) -> str:
@@ -54,11 +56,13 @@ def _draw_bar(name: str, value: float, *, place: int, left: float, most: float) 
 def draw_confusion(found: Mapping[str, Any], names: Sequence[str], *, said: str) -> str:
     """The matrix of `evaluate.facts` with a row for each true class; a cell is as dark as its share of the
     row. `said` is what the columns are: detected or predicted. Beside it stand the most frequent errors."""
-    size, cells = int(found["size"]), [tuple(map(int, cell)) for cell in found["cells"]]
-    labels, sums = [*names, "background"][:size], _sum_rows(cells, size)
+    cells, labels = _drop_absent(found, [*names, "background"][: int(found["size"])])
+    size, sums = len(labels), _sum_rows(cells, len(labels))
     side = min(CELL_SIDES[1], max(CELL_SIDES[0], MATRIX_SIDE // max(size, 1)))
     left_out = int(found.get("left_out", 0))
     note = f"Rows are true classes, columns {said} ones. "
+    absent = int(found["size"]) - size
+    note += f"{absent} classes that neither are there nor were {said} are left out. " if absent else ""
     note += f"{left_out:,} cells with the smallest counts are left out. " if left_out else ""
     switch = wrap("input", type="checkbox", class_="raw") + " counts instead of percents of the true class"
     tools = wrap("label", switch, class_="switch") if side >= NUMBERED_SIDE else ""
@@ -66,6 +70,19 @@ def draw_confusion(found: Mapping[str, Any], names: Sequence[str], *, said: str)
     matrix = wrap("div", tools + wrap("div", drawing, class_="scroll"))
     listed = wrap("div", _list_confusions(cells, sums, labels))
     return paragraph(note, "note") + wrap("div", matrix + listed, class_="confusion")
+
+
+def _drop_absent(
+    found: Mapping[str, Any], names: Sequence[str]
+) -> tuple[list[tuple[int, int, int]], list[str]]:
+    """The cells of the classes that have any, by their places among these, and their names; of a small matrix
+    all."""
+    cells = [(int(row), int(column), int(count)) for row, column, count in found["cells"]]
+    kept = sorted({place for row, column, _ in cells for place in (row, column)})
+    if len(names) <= MOST_ABSENT:
+        kept = list(range(len(names)))
+    places = {place: number for number, place in enumerate(kept)}
+    return [(places[row], places[column], count) for row, column, count in cells], [names[k] for k in kept]
 
 
 def _draw_matrix(

@@ -24,10 +24,12 @@ class Cell(NamedTuple):
 
 
 class PagePart(NamedTuple):
-    """A part of the page: its heading, and what makes its content; "" leaves it out."""
+    """A part of the page: its heading, what makes its content ("" leaves it out), and the heading of the
+    group that it belongs to."""
 
     title: str
     build: Callable[[], str]
+    group: str = ""
 
 
 def plain(value: object) -> str:
@@ -46,13 +48,13 @@ def wrap(name: str, content: str = "", **attributes: object) -> str:
 
 
 def format_number(value: Any) -> str:
-    """Whole numbers with commas, others with three decimals or three digits; a dash for none."""
+    """Whole numbers with commas, others with three decimals, or as many as make sense; a dash for none."""
     if value is None or isinstance(value, float) and not math.isfinite(value):
         return DASH
     if isinstance(value, int):
         return f"{value:,}"
-    small = 0 < abs(value) < 0.1 and abs(value) < 0.01
-    return f"{value:.3g}" if small or abs(value) >= 1000 else f"{value:.3f}"
+    size = abs(value)
+    return f"{value:.3g}" if 0 < size < 0.01 else f"{value:,.1f}" if size >= 100 else f"{value:.3f}"
 
 
 def format_seconds(seconds: float) -> str:
@@ -91,13 +93,14 @@ def bar_of(value: Any) -> Cell:
     return cell._replace(html=f'<i style="--share:{share:.3f}"></i><b>{cell.html}</b>', kind="number bar")
 
 
-def change_of(value: float | None, *, digits: int = 3) -> Cell:
-    """A difference with its sign."""
+def change_of(value: float | None, *, is_score: bool) -> Cell:
+    """A difference with its sign; that of a score, of which more is better, is coloured."""
     if value is None or not math.isfinite(value):
         return Cell(DASH, -math.inf, "number")
-    text = f"{value:+.{digits}f}"
-    kind = "same" if float(text) == 0 else "up" if value > 0 else "down"
-    return Cell(text, value, f"number {kind}")
+    text = f"{value:+,.1f}" if abs(value) >= 100 else f"{value:+.3f}"
+    is_same = not any(letter in "123456789" for letter in text)
+    kind = "same" if is_same else "" if not is_score else "up" if value > 0 else "down"
+    return Cell(text, value, f"number {kind}".rstrip())
 
 
 def write_table(

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from functools import cache
+from functools import cache, partial
 from importlib import resources
+from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from yolor_cfg.report.run.album import Album
-from yolor_cfg.report.run.compare import compare_sections
+from yolor_cfg.report.run.compare import list_comparison
 from yolor_cfg.report.run.curves import Plots
-from yolor_cfg.report.run.details import detail_sections, list_numbers, unread
+from yolor_cfg.report.run.details import list_details, list_numbers, list_problems
 from yolor_cfg.report.run.markup import DAMAGES, PagePart, list_lines, paragraph, plain, wrap
 from yolor_cfg.report.run.read import RunFiles
-from yolor_cfg.report.run.testing import Part, test_sections
-from yolor_cfg.report.run.training import training_sections
+from yolor_cfg.report.run.testing import Part, list_test_parts
+from yolor_cfg.report.run.training import describe_data, list_training_parts
 from yolor_cfg.runs import RECORD, replace_nan
 
 FILES = {
@@ -30,71 +31,104 @@ FILES = {
 KINDS = {"train": "Training", "test": "Test"}
 
 
+class BuiltPart(NamedTuple):
+    """A part of the page with its content."""
+
+    group: str
+    title: str
+    content: str
+
+
 def draw_run(run: RunFiles) -> str:
     """The page of one run. A part whose record is damaged says so; the others are there."""
     plots = Plots()
-    start = str(run.environment.get("folder") or run.record.get("folder") or "")
-    album = Album([Path(start)] if start else [])
-    sections: list[PagePart] = [*training_sections(run, plots, album)] if run.kind == "train" else []
+    album = Album(find_folders(run))
+    parts: list[PagePart] = [*list_training_parts(run, plots, album)] if run.kind == "train" else []
     for place, found in enumerate(run.tests):
-        sections += _title_tests(run, test_sections(Part(found, plots, album, place)))
-    sections += detail_sections(run)
-    built = build_sections(sections)
+        group = _name_test(run, found)
+        parts += list_test_parts(Part(found, plots, album, place), group)
+        if run.kind == "test" and found.get("data"):
+            parts.append(PagePart("Data", partial(describe_data, found["data"]), group))
+    parts += (part._replace(group="How it was made") for part in list_details(run))
+    built = build_parts(parts)
     more = f"{album.left_out} images are left out: the page is full." if album.left_out else ""
     return fill_page(f"{KINDS[run.kind]} {run.name}", [run], built, plots=plots, note=more)
 
 
-def _title_tests(run: RunFiles, sections: Iterable[PagePart]) -> list[PagePart]:
-    """In the page of a training, what was found belongs to its best network."""
-    start = "Best network: " if run.kind == "train" else ""
-    return [section._replace(title=start + section.title) for section in sections]
+def find_folders(run: RunFiles) -> list[Path]:
+    """The folders that the paths of a run's images may start from."""
+    start = str(run.environment.get("folder") or run.record.get("folder") or ".")
+    named = (folder for test in run.tests for folder in test.get("folders") or [])
+    return [Path(start), *(Path(start, str(folder)) for folder in named)]
+
+
+def _name_test(run: RunFiles, found: dict[str, Any]) -> str:
+    """The heading of what was found in a data set: in the page of a training, by its best network."""
+    name = str(found.get("name") or "")
+    who = "What the best network finds" if run.kind == "train" else "What it finds"
+    return f"{who}: {name}" if name else who
 
 
 def draw_comparison(runs: Sequence[RunFiles]) -> str:
     """The page of several runs side by side."""
     plots = Plots()
-    built = build_sections(compare_sections(runs, plots))
+    built = build_parts(list_comparison(runs, plots))
     return fill_page(f"{len(runs)} runs", runs, built, plots=plots)
 
 
-def build_sections(sections: Iterable[PagePart]) -> list[tuple[str, str]]:
-    """The titles and contents of those that have any."""
-    made = [(section.title, build_section(section)) for section in sections]
-    return [(title, content) for title, content in made if content]
+def build_parts(parts: Iterable[PagePart]) -> list[BuiltPart]:
+    """The parts that have any content."""
+    built = [BuiltPart(part.group, part.title, build_part(part)) for part in parts]
+    return [part for part in built if part.content]
 
 
-def build_section(section: PagePart) -> str:
+def build_part(part: PagePart) -> str:
     """The content of a part; where the record is not as it was written, a line that says so."""
     try:
-        return section.build()
+        return part.build()
     except DAMAGES as fault:
-        return paragraph(
-            f"This part cannot be shown: {RECORD} is damaged ({type(fault).__name__}: {fault}).", "bad"
-        )
+        reason = f"{RECORD} is damaged ({type(fault).__name__}: {fault})"
+        return paragraph(f"This part cannot be shown: {reason}.", "bad")
 
 
 def fill_page(
-    title: str, runs: Sequence[RunFiles], sections: Sequence[tuple[str, str]], *, plots: Plots, note: str = ""
+    title: str, runs: Sequence[RunFiles], built: Sequence[BuiltPart], *, plots: Plots, note: str = ""
 ) -> str:
     """The whole page."""
-    problems = unread(runs)
+    problems = list_problems(runs)
     warned = wrap("div", list_lines(problems), class_="bad") if problems else ""
     parts = {
         "TITLE": plain(title),
         "SUBTITLE": plain("; ".join(str(run.folder.resolve()) for run in runs)),
-        "CONTENTS": "".join(
-            wrap("a", plain(name), href=f"#part-{place}") for place, (name, _) in enumerate(sections)
-        ),
+        "CONTENTS": write_contents(built),
         "PROBLEMS": warned + (paragraph(note, "note") if note else ""),
-        "SECTIONS": "\n".join(
-            wrap("section", wrap("h2", plain(name)) + content, id=f"part-{place}")
-            for place, (name, content) in enumerate(sections)
-        ),
+        "SECTIONS": write_sections(built),
         "FACTS": write_facts(runs, plots),
         **{name: read_part(file) for name, file in FILES.items()},
     }
     pieces = read_part("report.html").split("@")
     return "".join(parts[piece] if place % 2 else piece for place, piece in enumerate(pieces))
+
+
+def write_contents(built: Sequence[BuiltPart]) -> str:
+    """Links to the parts, a line for each group."""
+    lines = []
+    numbered = [(part, f"#part-{place}") for place, part in enumerate(built)]
+    for group, parts in groupby(numbered, key=lambda one: one[0].group):
+        links = "".join(wrap("a", plain(part.title), href=href) for part, href in parts)
+        lines.append(wrap("p", (wrap("b", plain(group)) if group else "") + links))
+    return "".join(lines)
+
+
+def write_sections(built: Sequence[BuiltPart]) -> str:
+    """The parts with their headings; a group that begins has one too."""
+    written, group = [], ""
+    for place, part in enumerate(built):
+        head = wrap("h2", plain(part.group), class_="group") if part.group != group else ""
+        group = part.group
+        content = wrap("h2", plain(part.title)) + part.content
+        written.append(head + wrap("section", content, id=f"part-{place}"))
+    return "\n".join(written)
 
 
 def write_facts(runs: Sequence[RunFiles], plots: Plots) -> str:

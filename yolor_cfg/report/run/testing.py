@@ -7,8 +7,10 @@ from functools import partial
 from itertools import zip_longest
 from typing import Any, NamedTuple
 
+from yolor_cfg.errors import count_of
 from yolor_cfg.evaluate.coco import COCO_DESCRIPTIONS
-from yolor_cfg.report.run.album import VERDICT_CLASSES, Album, show_classified, show_judged
+from yolor_cfg.report.run.album import Album, show_classified, show_judged
+from yolor_cfg.report.run.boxes import VERDICT_CLASSES
 from yolor_cfg.report.run.curves import Curve, Plot, Plots, class_curves, palette_color
 from yolor_cfg.report.run.drawings import draw_confusion, size_bars
 from yolor_cfg.report.run.markup import (
@@ -55,8 +57,8 @@ class Part(NamedTuple):
         return [str(name) for name in self.found.get("classes", ())]
 
 
-def test_sections(part: Part) -> Iterator[PagePart]:
-    """The parts, in their order; what a data set does not have is left out."""
+def list_test_parts(part: Part, group: str) -> Iterator[PagePart]:
+    """The parts, in their order, under the heading `group`; what a data set does not have is left out."""
     builders: Sequence[tuple[str, Callable[[Part], str]]] = (
         ("Figures", show_figures),
         ("Classes", list_classes),
@@ -67,9 +69,8 @@ def test_sections(part: Part) -> Iterator[PagePart]:
         ("Embeddings", show_embedding),
         ("Speed", show_speed),
     )
-    name = str(part.found.get("name") or "")
     for title, build in builders:
-        yield PagePart(f"{name}: {title}" if name else title, partial(build, part))
+        yield PagePart(title, partial(build, part), group)
 
 
 def show_figures(part: Part) -> str:
@@ -111,31 +112,29 @@ def _show_others(yolor: dict[str, Any], darknet: dict[str, Any]) -> str:
 
 def list_classes(part: Part) -> str:
     """A row for each class, which a click sorts; P, R and F1 follow the slider."""
-    rows = list_objects(list(object_of(part.metrics.get("per_category")).values()))
+    every = list_objects(list(object_of(part.metrics.get("per_category")).values()))
+    rows = {number: row for number, row in enumerate(every) if row.get("labels")}
     if not rows:
         return ""
-    darknet = next((name for name in rows[0] if name.startswith(DARKNET_START)), "")
-    title = darknet.removeprefix(DARKNET_START)
-    cells = [_class_row(row, darknet) for row in rows]
-    header = (*CLASS_HEADER, f"{title} as Darknet")
-    curves = object_of(part.boxes.get("curves"))
-    slider = _write_slider(part, rows[0].get("confidence")) if curves else ""
-    rule = "AP50 and AP are COCO's. A class without labels has no figures."
-    return (
-        slider
-        + write_table(header, cells, sortable=True, id_=f"classes-{part.number}")
-        + paragraph(rule, "note")
-    )
+    part.plots.tables.setdefault(str(part.number), {})["rows"] = list(rows)
+    darknet = next((name for name in every[0] if name.startswith(DARKNET_START)), "")
+    header = (*CLASS_HEADER, f"{darknet.removeprefix(DARKNET_START)} as Darknet")
+    slider = _write_slider(part, every[0].get("confidence")) if part.boxes.get("curves") else ""
+    cells = [_class_row(row, darknet) for row in rows.values()]
+    listed = write_table(header, cells, sortable=True, id_=f"classes-{part.number}")
+    absent = len(every) - len(rows)
+    less = f" {count_of(absent, 'class')} without labels here are left out." if absent else ""
+    return slider + listed + paragraph(f"AP50 and AP are COCO's.{less}", "note")
 
 
-def _class_row(row: dict[str, Any], darknet: str) -> list[Cell]:
+def _class_row(row: dict[str, Any], darknet: str) -> list[object]:
     counts = [row.get(name) for name in ("images", "labels")]
     moving = [
         number_cell(row.get(name), 3)._replace(kind=f"number moving {name}") for name in ("P", "R", "F1")
     ]
     fixed = [bar_of(row.get("AP50")), bar_of(row.get("AP"))]
     others = [number_cell(row.get(name), 3) for name in ("yolor_AP50", "yolor_AP", darknet)]
-    return [row.get("name", ""), *counts, *moving, *fixed, *others]
+    return [str(row.get("name", "")), *counts, *moving, *fixed, *others]
 
 
 def _write_slider(part: Part, confidence: Any) -> str:
@@ -171,7 +170,8 @@ def draw_curves(part: Part) -> str:
         places[word] = len(part.plots.made)
         drawn.append(part.plots.add(Plot(title, axis, curves["axis"], lines, span=(0, 1), marks=marks)))
     if all(drawn):
-        part.plots.tables[str(part.number)] = {"classes": curves["classes"], **places}
+        table = part.plots.tables.setdefault(str(part.number), {})
+        table |= {"classes": curves["classes"], **places}
     shown, there = len(curves["classes"]), int(curves["there"])
     less = f"{shown} of {there} classes have curves: those with the most labels." if shown < there else ""
     return wrap("div", "".join(drawn), class_="row") + (paragraph(less, "note") if less else "")

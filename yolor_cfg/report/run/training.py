@@ -38,13 +38,11 @@ MAX_POINTS = 40
 IMAGES = "images"
 
 
-def training_sections(run: RunFiles, plots: Plots, album: Album) -> Iterator[PagePart]:
+def list_training_parts(run: RunFiles, plots: Plots, album: Album) -> Iterator[PagePart]:
     """All parts, in their order; what the best network found follows elsewhere."""
     yield PagePart("Overview", lambda: show_overview(run))
-    yield PagePart("Losses", lambda: draw_columns(run, plots, losses=True))
-    yield PagePart("Scores on held-out images", lambda: draw_columns(run, plots, losses=False))
-    yield PagePart("Learning rate", lambda: _draw_rate(run, plots))
-    yield PagePart("Speed and memory", lambda: draw_speed(run, plots))
+    yield PagePart("Losses, and scores on held-out images", lambda: draw_course(run, plots))
+    yield PagePart("Learning rate, speed and memory", lambda: draw_speed(run, plots))
     yield PagePart("All epochs", lambda: _list_epochs(run))
     yield PagePart("Data", lambda: show_data(run))
     yield PagePart("First batches", lambda: _show_sheets(run, album))
@@ -93,15 +91,20 @@ def _group_of(name: str) -> str:
     return name.rpartition(".")[0] or ("large network" if name.startswith(LARGE) else "")
 
 
-def draw_columns(run: RunFiles, plots: Plots, *, losses: bool) -> str:
-    """The curves of all losses, or of all other columns, those of each data set by themselves."""
+def draw_course(run: RunFiles, plots: Plots) -> str:
+    """The curves of all losses, then of all other columns, those of each data set by themselves."""
+    drawn = _draw_columns(run, plots, losses=True) + _draw_columns(run, plots, losses=False)
+    return wrap("div", drawn, class_="row") if drawn else paragraph("Nothing was measured.", "note")
+
+
+def _draw_columns(run: RunFiles, plots: Plots, *, losses: bool) -> str:
     chosen = [name for name in column_names(run.rows) if is_loss(name) == losses]
     groups = dict.fromkeys(map(_group_of, chosen))
     drawn = []
     for group in groups:
         names = [name for name in chosen if _group_of(name) == group]
         drawn.append(_draw_group(run, plots, group, names=names, losses=losses))
-    return "".join(drawn) or paragraph("Nothing was measured.", "note")
+    return "".join(drawn)
 
 
 def _draw_group(run: RunFiles, plots: Plots, group: str, *, names: Sequence[str], losses: bool) -> str:
@@ -134,7 +137,7 @@ def _draw_rate(run: RunFiles, plots: Plots) -> str:
 
 
 def draw_speed(run: RunFiles, plots: Plots) -> str:
-    """Images per second, seconds of testing and saving, and memory by epoch."""
+    """The learning rate, images per second, seconds of testing and saving, and memory by epoch."""
     rows = [row for row in run.epochs if "epoch" in row]
     x = [float(row["epoch"]) for row in rows]
     columns = (
@@ -142,8 +145,8 @@ def draw_speed(run: RunFiles, plots: Plots) -> str:
         ("testing and saving after an epoch", "seconds", [row.get("other_seconds") for row in rows]),
         ("memory of the process", "MiB", [row.get("memory_mib") for row in rows]),
     )
-    drawn = []
-    for place, (title, unit, y) in enumerate(columns):
+    drawn = [_draw_rate(run, plots)]
+    for place, (title, unit, y) in enumerate(columns, 1):
         curve = Curve(unit, y, palette_color(place))
         drawn.append(plots.add(Plot(title, "epoch", x, [curve], points=len(rows) <= MAX_POINTS)))
     return wrap("div", "".join(drawn), class_="row") if any(drawn) else ""

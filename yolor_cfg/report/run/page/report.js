@@ -3,7 +3,8 @@
 
 const facts = JSON.parse(document.getElementById("facts").textContent);
 const all = (selector, place = document) => [...place.querySelectorAll(selector)];
-const HEIGHT = 300;
+const HEIGHT = 290;
+const WHOLE = [1, 2, 5].flatMap((one) => [1, 10, 100, 1000, 10000].map((ten) => one * ten)).sort((one, other) => one - other);
 const drawn = new Map();
 
 // ---------------------------------------------------------------------------------------------------- curves
@@ -92,7 +93,7 @@ function drawPlot(place) {
     scales: makeScales(plot),
     series: [{ label: plot.x_name, value: (_, value) => formatValue(value) }, ...series],
     axes: [
-      makeAxis(colors, { label: plot.x_name, labelSize: 22, labelFont: "12px system-ui, sans-serif" }),
+      makeAxis(colors, { label: plot.x_name, size: 32, labelSize: 18, labelGap: 0, labelFont: "12px system-ui, sans-serif", ...(plot.x_name === "epoch" ? { incrs: WHOLE } : {}) }),
       makeAxis(colors, { scale: "y", size: plot.unit === "rate" ? 74 : 56, values: (_, ticks) => ticks.map((one) => one === null ? "" : formatTick(one)) }),
     ],
     legend: { markers: { fill: (_, number) => series[number - 1]?.stroke ?? "transparent", width: 0 } },
@@ -173,9 +174,9 @@ for (const table of all("table.sortable")) {
 function showConfidence(field, value) {
   const part = facts.tables[field.dataset.part], table = document.getElementById(`classes-${field.dataset.part}`);
   field.closest(".slider").querySelector("output").textContent = Number(value).toFixed(3);
-  if (!part) return;
+  if (!part?.classes) return;
   for (const row of table.tBodies[0].rows) {
-    const curve = part.classes.indexOf(Number(row.dataset.number));
+    const curve = part.classes.indexOf(part.rows[row.dataset.number]);
     if (curve < 0) continue;
     for (const name of ["P", "R", "F1"]) {
       const cell = row.querySelector(`.moving.${name}`), plot = facts.plots[part[name]];
