@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from yolor_cfg.cli.options import is_on, print_stderr
+from yolor_cfg.cli.options import echo, is_on, print_stderr
 
 if TYPE_CHECKING:
     from yolor_cfg.evaluate.facts import TestFindings
@@ -127,4 +127,4 @@ def try_report(folder: Path) -> None:
         print_stderr(f"no {REPORT}: {describe_fault(fault)}", "yellow")
         return
     if not is_on("quiet"):
-        print_stderr(f"{folder / REPORT}: a page with all of it", "green")
+        echo(f"report: {folder / REPORT}", err=True)

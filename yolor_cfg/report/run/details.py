@@ -118,27 +118,25 @@ def _show_network(run: RunFiles) -> str:
     path = network.get("path") or run.environment.get("cfg") or run.options.get("cfg")
     parts = [paragraph(str(path))] if path else []
     if run.cfg:
-        rows = [[cell for cell in row] for row in net_keys(run.cfg)]
-        parts.append(write_table(("key of [net]", "value", "default"), rows) if rows else "")
+        parts.append(_show_net(run.cfg))
         whole = run.cfg if len(run.cfg) <= MOST_CFG else run.cfg[:MOST_CFG] + "\n... (cut here)"
         parts.append(fold_content(f"the cfg, {len(run.cfg.splitlines())} lines", wrap("pre", plain(whole))))
     return "".join(parts)
 
 
-def net_keys(cfg: str) -> Iterator[tuple[str, str, str]]:
-    """The keys that [net] gives a value other than the default: key, value, default."""
+def _show_net(cfg: str) -> str:
+    """The keys that [net] gives a value other than the default."""
     from yolor_cfg.graph import draft_graph
     from yolor_cfg.lang.syntax import parse
     from yolor_cfg.sections.manual import explain_keys, format_value
 
     try:
-        net = draft_graph(parse(cfg, "model.cfg")).net
-    except CfgError:
-        return
-    for one in explain_keys(net):
-        value = format_value(one.value)
-        if one.line and value != one.manual.default:
-            yield one.manual.name, value, one.manual.default
+        keys = list(explain_keys(draft_graph(parse(cfg, "model.cfg")).net))
+    except CfgError as fault:
+        return paragraph(f"This cfg cannot be read: {fault}", "bad")
+    rows = [(one.manual.name, format_value(one.value), one.manual.default) for one in keys if one.line]
+    changed = [row for row in rows if row[1] != row[2]]
+    return write_table(("key of [net]", "value", "default"), changed) if changed else ""
 
 
 def show_environment(run: RunFiles) -> str:

@@ -31,9 +31,8 @@ def _test_figures(metrics: dict[str, Any]) -> Iterator[tuple[str, float]]:
     yolor = object_of(metrics.get("yolor"))
     yield from _keep_numbers({short: yolor.get(name) for name, short in YOLOR_NAMES.items()})
     darknet = object_of(metrics.get("darknet"))
-    yield from _keep_numbers(
-        {f"Darknet {name.replace('_', ' ')}": darknet[name] for name in darknet if name.startswith("mAP")}
-    )
+    named = {name: f"Darknet {name.replace('_', ' ')}" for name in darknet if name.startswith("mAP")}
+    yield from _keep_numbers({text: darknet[name] for name, text in named.items()})
     heads = label_heads(metrics)
     for place, head in enumerate(heads, 1):
         end = "" if len(heads) == 1 else f" {place}"

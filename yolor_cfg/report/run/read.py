@@ -142,7 +142,9 @@ def _read_rows(folder: Path, problems: list[str]) -> Iterator[EpochRow]:
         row = _parse_row(header, line)
         cut += row is None
         yield from [row] if row else []
-    if cut or not header:
+    if "epoch" not in header:
+        problems.append(f"{ROWS}: damaged")
+    elif cut:
         problems.append(f"{ROWS}: {count_of(cut, 'line')} cut or damaged, left out")
 
 
@@ -167,10 +169,18 @@ def _read_json_rows(path: Path, problems: list[str]) -> Iterator[EpochRow]:
 
 def _read_args(folder: Path, problems: list[str]) -> dict[str, Any]:
     try:
-        return object_of(read_yaml(folder / ARGS, fault=DataError, what="the record of the run's options"))
+        found = read_yaml(folder / ARGS, fault=DataError, what="the record of the run's options")
     except YolorError as fault:
         problems.append(f"{ARGS}: {fault.message}")
         return {}
+    return _require_object(found, ARGS, problems)
+
+
+def _require_object(value: Any, name: str, problems: list[str]) -> dict[str, Any]:
+    """The value if it is an object; else a file is damaged."""
+    if not isinstance(value, dict):
+        problems.append(f"{name}: damaged")
+    return object_of(value)
 
 
 def _test_options(record: dict[str, Any]) -> dict[str, Any]:
@@ -179,11 +189,14 @@ def _test_options(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def _read_json(path: Path, problems: list[str]) -> dict[str, Any]:
-    try:
-        return object_of(json.loads(_read_text(path, problems) or "{}"))
-    except (ValueError, RecursionError):
-        problems.append(f"{path.name}: damaged")
+    if not path.exists():
+        problems.append(f"no {path.name}")
         return {}
+    try:
+        found = json.loads(_read_text(path, problems))
+    except (ValueError, RecursionError):
+        found = None
+    return _require_object(found, path.name, problems)
 
 
 def _read_text(path: Path, problems: list[str]) -> str:
@@ -192,6 +205,8 @@ def _read_text(path: Path, problems: list[str]) -> str:
     except DataError as fault:
         problems.append(f"{path.name}: {fault.message}")
         return ""
+    if not data:
+        problems.append(f"{path.name}: empty")
     return data.decode("utf-8", errors="replace")
 
 

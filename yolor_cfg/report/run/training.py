@@ -211,9 +211,9 @@ def _show_sheets(run: RunFiles, album: Album) -> str:
     patterns = ("train_batch*.jpg", "val_batch0_*.jpg")
     paths = [path for pattern in patterns for path in sorted(run.folder.glob(pattern))]
     sheets = [show_sheet(album, path) for path in paths]
-    shown = sum(map(bool, sheets))
-    less = f"{shown} of {len(paths)} sheets; the others can't be read, or the page is full."
-    note = paragraph(less, "note") if shown < len(paths) else ""
+    lost = [path.name for path, sheet in zip(paths, sheets, strict=True) if not sheet]
+    less = f"{', '.join(lost)}: cannot be read, or the page is full."
+    note = paragraph(less, "note") if lost else ""
     return wrap("div", "".join(sheets), class_="sheets") + note if paths else ""
 
 
