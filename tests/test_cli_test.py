@@ -24,6 +24,8 @@ from yolor_cfg.weights.loading import load
 
 FILES = {
     "metrics.json",
+    "run.json",
+    "report.html",
     "predictions.json",
     "per_class.csv",
     "confusion_matrix.png",

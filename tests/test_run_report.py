@@ -57,6 +57,8 @@ def write_truth(folder: Path, *, seed: int = 0) -> tuple[Path, Path]:
             moved = [left + float(rng.normal(0, 3)), top + float(rng.normal(0, 3)), width, height]
             said = label if rng.random() < 0.7 else int(rng.integers(3))
             found.append({"image_id": i, "category_id": said, "bbox": moved, "score": float(rng.random())})
+            if rng.random() < 0.4:
+                found.append({**found[-1], "bbox": [moved[0] + 1, *moved[1:]], "score": float(rng.random())})
     truth, results = folder / "truth.json", folder / "results.json"
     categories = [{"id": number, "name": name} for number, name in enumerate(NAMES)]
     truth.write_text(json.dumps({"images": images, "annotations": boxes, "categories": categories}))
