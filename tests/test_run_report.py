@@ -484,3 +484,21 @@ def test_a_full_page_says_how_many_images_it_leaves_out(
     shown = page.count("data:image/jpeg;base64,")
     assert 0 < shown < 8 and f"{8 - shown} images are left out: the page is full" in page
     assert page.count('class="judged"') == 8 and page.count('class="nothing"') == 8 - shown
+
+
+def test_no_page_is_larger_than_5_mb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twelve thousand epochs, and images of noise, which JPEG cannot make small."""
+    header = "epoch,updates,lr,loss,box,objectness,classes,P,R,AP50,AP"
+    rng = np.random.default_rng(0)
+    lines = [f"{epoch},{epoch * 100}," + ",".join(map(str, rng.random(9))) for epoch in range(1, 12_001)]
+    (tmp_path / "results.csv").write_text("\n".join([header, *lines]) + "\n")
+    for name in ("train_batch0", "train_batch1", "train_batch2", "val_batch0_labels", "val_batch0_pred"):
+        cv2.imwrite(str(tmp_path / f"{name}.jpg"), rng.integers(0, 255, (1200, 1200, 3), np.uint8))
+    monkeypatch.setattr(album, "MOST_BYTES", 50_000_000)
+    page = write_report(tmp_path).read_text()
+    assert 3_000_000 < len(page) < 5_000_000 and "images are left out: the page is full" in page
+    rows = facts_of(tmp_path / "report.html")["runs"][0]["rows"]
+    best = max((line.split(",") for line in lines), key=lambda cells: float(cells[-1]))[0]
+    shown = [int(row["epoch"]) for row in rows]
+    assert {1, 12_000, int(best)} <= set(shown) and 900 < len(shown) < 1100 and shown == sorted(shown)
+    assert f"{len(shown)} of 12000 epochs" in page

@@ -19,20 +19,23 @@ from yolor_cfg.report.run.markup import plain, wrap
 MOST_BYTES = 3_000_000
 """Of all images of a page, as they are written in it: no page has more than 5 MB."""
 PHOTO_SIDE, SHEET_SIDE = 480, 1200
+DRAWN_SIDE = 340
+"""The longer side of an image with boxes, in units of the drawing: captions are as large on each."""
 QUALITY = 78
 
 
 class Album:
-    """The images of a page. `folders` are where the paths of images may start from."""
+    """The images of a page, `most` bytes of them. `folders` are where the paths of images may start from."""
 
-    def __init__(self, folders: Sequence[Path]) -> None:
+    def __init__(self, folders: Sequence[Path], most: int | None = None) -> None:
         self.folders, self.bytes, self.left_out = folders, 0, 0
+        self.most = MOST_BYTES if most is None else most
 
     def embed(self, path: str, side: int) -> tuple[str, tuple[int, int]] | None:
         """The image as a data: address, and its width and height there; None where it cannot be read, or
         where the page is full."""
         place = self._find(path)
-        if place is None or self.bytes > MOST_BYTES:
+        if place is None or self.bytes >= self.most:
             self.left_out += place is not None
             return None
         try:
@@ -71,12 +74,12 @@ def show_judged(album: Album, image: Mapping[str, Any], names: Sequence[str]) ->
     """An image with its true boxes and the detections, each by its verdict; without the image, its boxes on
     grey ground."""
     height, width = image["size"]
-    found = album.embed(str(image["file"]), PHOTO_SIDE)
-    gain = PHOTO_SIDE / max(height, width, 1)
-    address, size = found or ("", (max(1, round(width * gain)), max(1, round(height * gain))))
+    address, _ = album.embed(str(image["file"]), PHOTO_SIDE) or ("", None)
+    scale = DRAWN_SIDE / max(height, width, 1)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
     frame: dict[str, Any] = {"width": size[0], "height": size[1]}
     ground = wrap("image", href=address, **frame) if address else wrap("rect", class_="nothing", **frame)
-    boxes = draw_boxes(image, names, scale=size[0] / max(width, 1), size=size)
+    boxes = draw_boxes(image, names, scale=scale, size=size)
     drawing = wrap("svg", ground + boxes, viewBox=f"0 0 {size[0]} {size[1]}", role="img")
     return wrap("figure", drawing + _write_caption(image, is_there=bool(address)), class_="judged")
 

@@ -18,7 +18,7 @@ VERDICT_CLASSES = {
 """The class of the style sheet for each verdict."""
 CAPTIONED = ("missed", "wrong class", "background", "right", "duplicate")
 """The verdicts whose boxes have a caption, in the order in which captions take their place."""
-LETTER, LINE = 6.3, 13
+LETTER, LINE = 7.2, 13
 """Pixels of a letter, and of a line of text."""
 
 

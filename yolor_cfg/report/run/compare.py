@@ -124,10 +124,10 @@ def _draw_training(runs: Sequence[RunFiles], plots: Plots) -> str:
 
 
 def _draw_column(runs: Sequence[RunFiles], plots: Plots, name: str) -> str:
-    x = sorted({row["epoch"] for run in runs for row in run.rows})
+    x = sorted({row["epoch"] for run in runs for row in run.shown_rows})
     curves = []
     for place, (letter, run) in enumerate(zip(letters(len(runs)), runs, strict=True)):
-        values = {row["epoch"]: row.get(name) for row in run.rows}
+        values = {row["epoch"]: row.get(name) for row in run.shown_rows}
         curves.append(Curve(f"{letter} {run.name}", [values.get(at) for at in x], palette_color(place)))
     points = len(x) <= MAX_POINTS
     present = [value for curve in curves for value in curve.y if value is not None]

@@ -28,6 +28,8 @@ FILES = {
     "SCRIPT": "report.js",
 }
 """What of the page is the same for all runs."""
+MOST_PAGE, SPARE = 5_000_000, 100_000
+"""The most characters of a page, and room for the last image that fits."""
 KINDS = {"train": "Training", "test": "Test"}
 
 
@@ -41,8 +43,16 @@ class BuiltPart(NamedTuple):
 
 def draw_run(run: RunFiles) -> str:
     """The page of one run. A part whose record is damaged says so; the others are there."""
-    plots = Plots()
     album = Album(find_folders(run))
+    text = _draw_run(run, album)
+    rest = len(text) - album.bytes
+    if len(text) <= MOST_PAGE:
+        return text
+    return _draw_run(run, Album(find_folders(run), most=max(0, MOST_PAGE - rest - SPARE)))
+
+
+def _draw_run(run: RunFiles, album: Album) -> str:
+    plots = Plots()
     parts: list[PagePart] = [*list_training_parts(run, plots, album)] if run.kind == "train" else []
     for place, found in enumerate(run.tests):
         group = _name_test(run, found)
@@ -137,7 +147,8 @@ def write_facts(runs: Sequence[RunFiles], plots: Plots) -> str:
         "plots": plots.made,
         "tables": plots.tables,
         "runs": [
-            {"name": run.name, "kind": run.kind, "rows": run.rows, "tests": list_numbers(run)} for run in runs
+            {"name": run.name, "kind": run.kind, "rows": run.shown_rows, "tests": list_numbers(run)}
+            for run in runs
         ],
     }
     text = json.dumps(replace_nan(facts), ensure_ascii=False, separators=(",", ":"))

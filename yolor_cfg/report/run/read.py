@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from yolor_cfg.errors import DataError, YolorError, count_of
 from yolor_cfg.files import read_bounded
@@ -20,9 +20,11 @@ ARGS, ROWS, ROWS_JSON, METRICS, MODEL, ENVIRONMENT = (
 SIGNS = {"train": (ARGS, ROWS, ROWS_JSON), "test": (METRICS,)}
 """What the folder of a run has, by its kind."""
 MOST_JSON = 256 << 20
+MOST_ROWS = 1000
 LABEL_KINDS = {"single": "classification", "multi": "multilabel"}
 """What the figures of heads that classify images are called, by their kind."""
 EpochRow = dict[str, float]
+Thinned = TypeVar("Thinned", EpochRow, dict[str, Any])
 
 
 class RunFiles(NamedTuple):
@@ -56,10 +58,22 @@ class RunFiles(NamedTuple):
         return list_objects(self.record.get("epochs"))
 
     @property
+    def shown_rows(self) -> list[EpochRow]:
+        """The rows that a page has: of very many some, evenly spread, with the best and the last one."""
+        return thin_rows(self.rows, (self.best,))
+
+    @property
     def best(self) -> EpochRow:
         """The row of the epoch that the best network is of; nothing without one."""
         tested = [row for row in self.rows if ranking_of(row) is not None]
         return max(tested, key=lambda row: ranking_of(row) or 0.0, default={})
+
+
+def thin_rows(rows: Sequence[Thinned], kept: Sequence[Thinned] = ()) -> list[Thinned]:
+    """At most about MOST_ROWS of the rows, evenly spread, with the last one and those that are to be kept."""
+    step = -(-len(rows) // MOST_ROWS) or 1
+    kept = (*kept, *rows[-1:])
+    return [row for number, row in enumerate(rows) if number % step == 0 or (step > 1 and row in kept)]
 
 
 def ranking_of(row: EpochRow) -> float | None:

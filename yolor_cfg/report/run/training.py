@@ -21,7 +21,7 @@ from yolor_cfg.report.run.markup import (
     write_pairs,
     write_table,
 )
-from yolor_cfg.report.run.read import EpochRow, RunFiles, object_of
+from yolor_cfg.report.run.read import EpochRow, RunFiles, object_of, thin_rows
 
 PLACE_COLUMNS = ("epoch", "updates", "lr")
 LOSSES = ("loss", "box", "objectness", "classes", "labels", "identity", "joint")
@@ -110,17 +110,17 @@ def _draw_columns(run: RunFiles, plots: Plots, *, losses: bool) -> str:
 def _draw_group(run: RunFiles, plots: Plots, group: str, *, names: Sequence[str], losses: bool) -> str:
     title = "loss per image" if losses else "score"
     kinds = names if losses else [name for name in names if name.rpartition(".")[2] != IMAGES]
-    values = [row[name] for row in run.rows for name in kinds if name in row]
+    values = [row[name] for row in run.shown_rows for name in kinds if name in row]
     fits = not losses and all(0 <= value <= 1 for value in values)
     return plots.add(
         Plot(
             f"{title}: {group}" if group else title,
             "epoch",
-            [row["epoch"] for row in run.rows],
-            rows_to_curves(run.rows, kinds),
+            [row["epoch"] for row in run.shown_rows],
+            rows_to_curves(run.shown_rows, kinds),
             span=(0, 1) if fits else None,
             marks=best_mark(run),
-            points=len(run.rows) <= MAX_POINTS,
+            points=len(run.shown_rows) <= MAX_POINTS,
         )
     )
 
@@ -131,14 +131,14 @@ def best_mark(run: RunFiles) -> list[tuple[float, str]]:
 
 
 def _draw_rate(run: RunFiles, plots: Plots) -> str:
-    x = [row["epoch"] for row in run.rows]
-    curve = Curve("learning rate", [row.get("lr") for row in run.rows], palette_color(0))
+    x = [row["epoch"] for row in run.shown_rows]
+    curve = Curve("learning rate", [row.get("lr") for row in run.shown_rows], palette_color(0))
     return plots.add(Plot("learning rate at the end of an epoch", "epoch", x, [curve], unit="rate"))
 
 
 def draw_speed(run: RunFiles, plots: Plots) -> str:
     """The learning rate, images per second, seconds of testing and saving, and memory by epoch."""
-    rows = [row for row in run.epochs if "epoch" in row]
+    rows = thin_rows([row for row in run.epochs if "epoch" in row])
     x = [float(row["epoch"]) for row in rows]
     columns = (
         ("images per second of training", "images/s", [speed_of(row) for row in rows]),
@@ -159,12 +159,13 @@ def speed_of(row: dict[str, Any]) -> float | None:
 
 
 def _list_epochs(run: RunFiles) -> str:
-    if not run.rows:
+    if not run.shown_rows:
         return ""
     names = ["epoch", "updates", "lr", *column_names(run.rows)]
     best = run.best.get("epoch")
-    rows = [[_epoch_cell(row, name, best) for name in names] for row in run.rows]
-    return fold_content(f"{len(rows)} epochs", write_table(names, rows, sortable=True, id_="epochs"))
+    rows = [[_epoch_cell(row, name, best) for name in names] for row in run.shown_rows]
+    count = f"{len(rows)} of {len(run.rows)}" if len(rows) < len(run.rows) else f"{len(rows)}"
+    return fold_content(f"{count} epochs", write_table(names, rows, sortable=True, id_="epochs"))
 
 
 def _epoch_cell(row: EpochRow, name: str, best: float | None) -> object:

@@ -8,7 +8,11 @@ const WHOLE = [1, 2, 5].flatMap((one) => [1, 10, 100, 1000, 10000].map((ten) => 
 const drawn = new Map();
 
 // ---------------------------------------------------------------------------------------------------- curves
+const ON_PAPER = { ink: "#000", faint: "#444", line: "#bbb", card: "#fff" };
+let isPrinted = false;
+
 function themeColors() {
+  if (isPrinted) return ON_PAPER;
   const style = getComputedStyle(document.documentElement);
   return Object.fromEntries(["ink", "faint", "line", "card"].map((name) => [name, style.getPropertyValue(`--${name}`).trim()]));
 }
@@ -131,8 +135,12 @@ places.forEach((place) => {
   place.parentElement.querySelector(".chooser")?.addEventListener("change", () => drawPlot(place));
 });
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => [...drawn.keys()].forEach(drawPlot));
-addEventListener("beforeprint", drawAll);
-addEventListener("afterprint", drawAll);
+for (const [event, value] of [["beforeprint", true], ["afterprint", false]]) {
+  addEventListener(event, () => {
+    isPrinted = value;
+    drawAll();
+  });
+}
 let waiting = 0;
 addEventListener("resize", () => {
   clearTimeout(waiting);
