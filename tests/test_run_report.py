@@ -21,11 +21,14 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from yolor_cfg.data.shapes import NAMES as SHAPES
+from yolor_cfg.data.write_shapes import ShapesOptions, write_classes
 from yolor_cfg.evaluate.coco import METRICS
 from yolor_cfg.report.run import album
 from yolor_cfg.report.run.read import read_run
 from yolor_cfg.report.run.write import write_report
 from yolor_cfg.runs import RECORD, read_record
+from yolor_cfg.weights.checkpoint import save_checkpoint
+from yolor_cfg.weights.loading import load
 
 pytestmark = pytest.mark.usefixtures("one_thread", "blank_charts")
 
@@ -478,7 +481,7 @@ def test_a_report_that_fails_costs_nothing_else(tmp_path: Path, monkeypatch: pyt
 def test_a_full_page_says_how_many_images_it_leaves_out(
     tested: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(album, "MOST_BYTES", 10_000)
+    monkeypatch.setattr(album, "MOST_BYTES", 60_000)
     folder = copy_run(tested / "runs/exp", tmp_path / "run")
     page = write_report(folder).read_text()
     shown = page.count("data:image/jpeg;base64,")
@@ -502,3 +505,47 @@ def test_no_page_is_larger_than_5_mb(tmp_path: Path, monkeypatch: pytest.MonkeyP
     shown = [int(row["epoch"]) for row in rows]
     assert {1, 12_000, int(best)} <= set(shown) and 900 < len(shown) < 1100 and shown == sorted(shown)
     assert f"{len(shown)} of 12000 epochs" in page
+
+
+def test_several_data_sets_have_a_group_each(trained: Path, tmp_path: Path) -> None:
+    one, two = training.shapes(tmp_path / "a", count=10), training.shapes(tmp_path / "b", count=15)
+    arguments = ("--data", one, "--data", two, "--project", tmp_path / "runs")
+    done = tiny.yolor("test", trained / "weights/best.pt", *arguments)
+    assert done.exit_code == 0, done.output
+    folder = tmp_path / "runs/exp"
+    listed = json.loads((folder / "metrics.json").read_text())["datasets"]
+    [run] = facts_of(folder / "report.html")["runs"]
+    assert [test["images"] for test in run["tests"]] == [one["images"] for one in listed] == [2, 3]
+    for test, wanted in zip(run["tests"], listed, strict=True):
+        assert test == {name: wanted[name] for name in test}
+        assert f"What it finds: {wanted['name']}" in (folder / "report.html").read_text()
+    told = tiny.yolor("report", folder, trained, "-o", tmp_path / "x.html", "--json")
+    figures = json.loads(told.stdout)["runs"][0]["figures"]
+    assert figures[f"{listed[1]['name']}: AP"] == listed[1]["coco"]["AP"]
+
+
+def test_a_classifier_has_the_images_it_is_surest_and_wrong_about(tmp_path: Path) -> None:
+    data = write_classes(tmp_path / "ten", ShapesOptions(100, (32, 32), val_count=20))
+    names = sorted(place.name for place in (tmp_path / "ten/val").iterdir())
+    network = tiny.text().partition("[yolo]")[0].rpartition("[convolutional]")[0]
+    cfg = tmp_path / "classes.cfg"
+    cfg.write_text(network + "[convolutional]\nfilters=10\nsize=1\nactivation=linear\n[avgpool]\n[softmax]\n")
+    weights = tmp_path / "classes.pt"
+    save_checkpoint(load(cfg), weights, names=names, force=True)
+    done = tiny.yolor("test", weights, "--data", data, "--project", tmp_path / "runs")
+    assert done.exit_code == 0, done.output
+    folder = tmp_path / "runs/exp"
+    metrics = json.loads((folder / "metrics.json").read_text())
+    [head] = read_record(folder)["tests"][0]["labels"]
+    mistakes = head["mistakes"]
+    wrong = round((1 - metrics["classification"]["top1"]) * 20)
+    assert (mistakes["wrong"], mistakes["images"], len(mistakes["worst"])) == (wrong, 20, min(12, wrong))
+    for image in mistakes["worst"]:
+        assert image["truth"] != [image["found"][0][0]]
+        assert names[image["truth"][0]] == Path(image["file"]).parent.name
+        shares = [share for _, share in image["found"]]
+        assert shares == sorted(shares, reverse=True)
+    counted = sum(count for row, column, count in head["confusion"]["cells"] if row == column)
+    assert counted == 20 - wrong
+    page = (folder / "report.html").read_text()
+    assert page.count('class="classified"') == len(mistakes["worst"]) and "top1" in page

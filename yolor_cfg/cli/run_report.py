@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from yolor_cfg.evaluate.facts import TestFindings
     from yolor_cfg.graph import Graph
 
-BEGAN = "yolor_cfg.began"
+BEGAN, TOLD = "yolor_cfg.began", "yolor_cfg.told"
+MOST_TOLD = 200
 
 
 class TestedData(NamedTuple):
@@ -33,6 +34,11 @@ class TestedData(NamedTuple):
 def note_start() -> None:
     """Remember when the command began."""
     click.get_current_context().meta[BEGAN] = time.time()
+
+
+def note_told(lines: Sequence[str]) -> None:
+    """Remember warnings and notes that were printed."""
+    click.get_current_context().meta.setdefault(TOLD, []).extend(lines)
 
 
 def command_line() -> str:
@@ -65,6 +71,7 @@ def describe_test(
         | describe_found(one.found, name=one.name, task=one.task)
         for one in tested
     ]
+    told = click.get_current_context().meta.get(TOLD, [])
     return {
         "kind": "test",
         "command": command_line(),
@@ -73,6 +80,8 @@ def describe_test(
         "environment": describe_machine() | (describe_processes() if graph else {}),
         "options": describe_options(options),
         "network": describe_network(graph) if graph else {},
+        "told": told[:MOST_TOLD],
+        "told_in_all": len(told),
         "tests": found,
     }
 

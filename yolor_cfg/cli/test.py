@@ -13,7 +13,7 @@ import click
 from yolor_cfg.cli.habits import TEST_HABITS, HabitCommand, NetworkPaths, check_exported, sort_paths
 from yolor_cfg.cli.networks import name_classes
 from yolor_cfg.cli.options import echo, is_on, print_stderr, report_warnings
-from yolor_cfg.cli.run_report import note_start
+from yolor_cfg.cli.run_report import note_start, note_told
 from yolor_cfg.cli.test_options import EXAMPLES, add_test_options
 from yolor_cfg.export.facts import is_exported
 
@@ -93,6 +93,7 @@ def _is_first() -> bool:
 def _report_once(warnings: Sequence[YolorError], notes: Sequence[str]) -> None:
     if _is_first():
         report_warnings(warnings, notes)
+        note_told([*map(str, warnings), *notes])
 
 
 def _test_file(files: NetworkPaths, options: dict[str, Any]) -> None:

@@ -44,6 +44,9 @@ class Album:
             return None
         _, data = cv2.imencode(".jpg", small[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
         text = "data:image/jpeg;base64," + base64.b64encode(data.tobytes()).decode()
+        if self.bytes + len(text) > self.most:
+            self.left_out += 1
+            return None
         self.bytes += len(text)
         return text, (small.shape[1], small.shape[0])
 

@@ -124,15 +124,17 @@ def _draw_training(runs: Sequence[RunFiles], plots: Plots) -> str:
 
 
 def _draw_column(runs: Sequence[RunFiles], plots: Plots, name: str) -> str:
-    x = sorted({row["epoch"] for run in runs for row in run.shown_rows})
+    shown = [run.shown_rows for run in runs]
+    x = sorted({row["epoch"] for rows in shown for row in rows if name in row})
     curves = []
     for place, (letter, run) in enumerate(zip(letters(len(runs)), runs, strict=True)):
-        values = {row["epoch"]: row.get(name) for row in run.shown_rows}
-        curves.append(Curve(f"{letter} {run.name}", [values.get(at) for at in x], palette_color(place)))
-    points = len(x) <= MAX_POINTS
+        values = {row["epoch"]: row[name] for row in shown[place] if name in row}
+        if values:
+            y = [values.get(at) for at in x]
+            curves.append(Curve(f"{letter} {run.name}", y, palette_color(place)))
     present = [value for curve in curves for value in curve.y if value is not None]
     span = (0.0, 1.0) if not is_loss(name) and all(0 <= value <= 1 for value in present) else None
-    return plots.add(Plot(name, "epoch", x, curves, span=span, points=points))
+    return plots.add(Plot(name, "epoch", x, curves, span=span, points=len(x) <= MAX_POINTS))
 
 
 MEANS = (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from yolor_cfg.report.run.markup import (
     bar_of,
@@ -53,66 +53,73 @@ def _draw_bar(name: str, value: float, *, place: int, left: float, most: float) 
     return text + wrap("rect", title, class_="bar", **frame) + figure
 
 
+class Matrix(NamedTuple):
+    """A confusion matrix: its cells that are not 0 as row, column, count; the names of its rows, which are
+    true classes, and of its columns."""
+
+    cells: Sequence[tuple[int, int, int]]
+    rows: Sequence[str]
+    columns: Sequence[str]
+
+    @property
+    def sums(self) -> list[int]:
+        """The counts of each row."""
+        sums = [0] * len(self.rows)
+        for row, _, count in self.cells:
+            sums[row] += count
+        return sums
+
+
+def read_matrix(found: Mapping[str, Any], names: Sequence[str]) -> Matrix:
+    """The matrix of `evaluate.facts`; that of boxes has a row and a column more than classes. Of many classes
+    those without any cell are left out."""
+    size = int(found["size"])
+    cells = [(int(row), int(column), int(count)) for row, column, count in found["cells"]]
+    kept = sorted({place for row, column, _ in cells for place in (row, column)})
+    kept = list(range(size)) if size <= MOST_ABSENT else kept
+    places = {place: number for number, place in enumerate(kept)}
+    rows, columns = ([*names, name] for name in ("background", "missed"))
+    return Matrix(
+        [(places[row], places[column], count) for row, column, count in cells],
+        [rows[place] for place in kept],
+        [columns[place] for place in kept],
+    )
+
+
 def draw_confusion(found: Mapping[str, Any], names: Sequence[str], *, said: str) -> str:
-    """The matrix of `evaluate.facts` with a row for each true class; a cell is as dark as its share of the
-    row. `said` is what the columns are: detected or predicted. Beside it stand the most frequent errors."""
-    cells, labels = _drop_absent(found, [*names, "background"][: int(found["size"])])
-    size, sums = len(labels), _sum_rows(cells, len(labels))
-    side = min(CELL_SIDES[1], max(CELL_SIDES[0], MATRIX_SIDE // max(size, 1)))
-    left_out = int(found.get("left_out", 0))
+    """The matrix of `evaluate.facts`; a cell is as dark as its share of the row. `said` is what the columns
+    are: detected or predicted. Beside it stand the most frequent errors."""
+    matrix, left_out = read_matrix(found, names), int(found.get("left_out", 0))
+    side = min(CELL_SIDES[1], max(CELL_SIDES[0], MATRIX_SIDE // max(len(matrix.rows), 1)))
+    absent = int(found["size"]) - len(matrix.rows)
     note = f"Rows are true classes, columns {said} ones. "
-    absent = int(found["size"]) - size
     note += f"{absent} classes that neither are there nor were {said} are left out. " if absent else ""
     note += f"{left_out:,} cells with the smallest counts are left out. " if left_out else ""
     switch = wrap("input", type="checkbox", class_="raw") + " counts instead of percents of the true class"
     tools = wrap("label", switch, class_="switch") if side >= NUMBERED_SIDE else ""
-    drawing = _draw_matrix(cells, sums, labels, side=side)
-    matrix = wrap("div", tools + wrap("div", drawing, class_="scroll"))
-    listed = wrap("div", _list_confusions(cells, sums, labels))
-    return paragraph(note, "note") + wrap("div", matrix + listed, class_="confusion")
+    drawing = wrap("div", _draw_matrix(matrix, side), class_="scroll")
+    content = wrap("div", tools + drawing) + wrap("div", _list_confusions(matrix))
+    return paragraph(note, "note") + wrap("div", content, class_="confusion")
 
 
-def _drop_absent(
-    found: Mapping[str, Any], names: Sequence[str]
-) -> tuple[list[tuple[int, int, int]], list[str]]:
-    """The cells of the classes that have any, by their places among these, and their names; of a small matrix
-    all."""
-    cells = [(int(row), int(column), int(count)) for row, column, count in found["cells"]]
-    kept = sorted({place for row, column, _ in cells for place in (row, column)})
-    if len(names) <= MOST_ABSENT:
-        kept = list(range(len(names)))
-    places = {place: number for number, place in enumerate(kept)}
-    return [(places[row], places[column], count) for row, column, count in cells], [names[k] for k in kept]
-
-
-def _draw_matrix(
-    cells: Sequence[Sequence[int]], sums: Sequence[int], names: Sequence[str], *, side: int
-) -> str:
+def _draw_matrix(matrix: Matrix, side: int) -> str:
+    names, sums = (*matrix.rows, *matrix.columns), matrix.sums
     left = LETTER * max((len(short(name)) for name in names), default=0) + 14
-    drawn = [_draw_cell(cell, sums, names, side=side) for cell in cells]
-    width = len(names) * side
+    drawn = [_draw_cell(cell, matrix, whole=sums[cell[0]], side=side) for cell in matrix.cells]
+    width = len(matrix.rows) * side
     frame = wrap("rect", width=width, height=width, class_="frame")
-    content = frame + "".join(drawn) + _draw_names(names, side)
+    content = frame + "".join(drawn) + _draw_names(matrix, side)
     grid = wrap("g", content, transform=f"translate({left:.0f} {left:.0f})")
     whole = f"{left + width + 4:.0f}"
     return wrap("svg", grid, viewBox=f"0 0 {whole} {whole}", width=whole, class_="matrix")
 
 
-def _sum_rows(cells: Sequence[Sequence[int]], size: int) -> list[int]:
-    sums = [0] * size
-    for row, _, count in cells:
-        sums[row] += count
-    return sums
-
-
-def _draw_cell(cell: Sequence[int], sums: Sequence[int], names: Sequence[str], *, side: int) -> str:
+def _draw_cell(cell: tuple[int, int, int], matrix: Matrix, *, whole: int, side: int) -> str:
     row, column, count = cell
-    share = count / max(sums[row], 1)
-    text = f"{names[row]} → {names[column]}: {count:,} ({share:.1%} of {names[row]})"
+    share, true = count / max(whole, 1), matrix.rows[row]
+    title = wrap("title", plain(f"{true} → {matrix.columns[column]}: {count:,} ({share:.1%} of {true})"))
     place = {"x": column * side, "y": row * side}
-    square = wrap(
-        "rect", wrap("title", plain(text)), **place, width=side, height=side, style=f"--share:{share:.3f}"
-    )
+    square = wrap("rect", title, **place, width=side, height=side, style=f"--share:{share:.3f}")
     if side < NUMBERED_SIDE:
         return square
     middle = {"x": (column + 0.5) * side, "y": (row + 0.5) * side + 4}
@@ -125,30 +132,25 @@ def _short_count(count: int) -> str:
     return str(count) if count < 10_000 else f"{count / 1000:.0f}k"
 
 
-def _draw_names(names: Sequence[str], side: int) -> str:
+def _draw_names(matrix: Matrix, side: int) -> str:
     size = min(12, side - 1)
-    parts = []
-    for place, name in enumerate(names):
-        middle = (place + 0.5) * side
-        style = f"font-size:{size}px"
-        parts.append(wrap("text", plain(short(name)), x=-6, y=middle + size / 3, class_="name", style=style))
-        turn = f"translate({middle + size / 3:.1f} -6) rotate(-90)"
-        parts.append(wrap("text", plain(short(name)), transform=turn, style=style))
+    style, parts = f"font-size:{size}px", []
+    for place, (row, column) in enumerate(zip(matrix.rows, matrix.columns, strict=True)):
+        middle = (place + 0.5) * side + size / 3
+        parts.append(wrap("text", plain(short(row)), x=-6, y=f"{middle:.1f}", class_="name", style=style))
+        turn = f"translate({middle:.1f} -6) rotate(-90)"
+        parts.append(wrap("text", plain(short(column)), transform=turn, style=style))
     return "".join(parts)
 
 
-def _list_confusions(cells: Sequence[Sequence[int]], sums: Sequence[int], names: Sequence[str]) -> str:
+def _list_confusions(matrix: Matrix) -> str:
     """The most frequent errors as a table."""
-    wrong = sorted((cell for cell in cells if cell[0] != cell[1]), key=lambda cell: -cell[2])
+    wrong = sorted((cell for cell in matrix.cells if cell[0] != cell[1]), key=lambda cell: -cell[2])
     if not wrong:
         return paragraph("No two classes are confused.", "note")
+    sums = matrix.sums
     rows = [
-        (
-            names[row],
-            "missed" if names[column] == "background" else names[column],
-            count,
-            bar_of(count / max(sums[row], 1)),
-        )
+        (matrix.rows[row], matrix.columns[column], count, bar_of(count / max(sums[row], 1)))
         for row, column, count in wrong[:MOST_CONFUSIONS]
     ]
     title = f"The most frequent errors: {len(rows)} of {len(wrong)} kinds"

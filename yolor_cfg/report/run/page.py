@@ -28,8 +28,8 @@ FILES = {
     "SCRIPT": "report.js",
 }
 """What of the page is the same for all runs."""
-MOST_PAGE, SPARE = 5_000_000, 100_000
-"""The most characters of a page, and room for the last image that fits."""
+MOST_PAGE, SPARE = 5_000_000, 10_000
+"""The most characters of a page, and room for words about what is left out."""
 KINDS = {"train": "Training", "test": "Test"}
 
 

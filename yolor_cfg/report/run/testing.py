@@ -183,7 +183,7 @@ def show_confusion(part: Part) -> str:
     if not found:
         return ""
     rule = f"Detections above confidence {found['confidence']:.3f}, boxes paired above IoU {found['iou']}. "
-    rule += "Last column: objects that are missed; last row: detections where there is no object."
+    rule += "Last column: objects that are missed; last row: detections that are no pair of an object."
     return paragraph(rule, "note") + draw_confusion(found, part.classes, said="detected")
 
 
