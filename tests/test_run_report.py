@@ -549,3 +549,25 @@ def test_a_classifier_has_the_images_it_is_surest_and_wrong_about(tmp_path: Path
     assert counted == 20 - wrong
     page = (folder / "report.html").read_text()
     assert page.count('class="classified"') == len(mistakes["worst"]) and "top1" in page
+
+
+def test_a_bench_is_a_run_too(tested: Path, tmp_path: Path) -> None:
+    same = {"cfg": "a/net.cfg", "weights": None, "precision": "fp32", "batch": 1, "low_ms": 9, "high_ms": 12}
+    results = [
+        {**same, "engine": "torch", "without": ["all"], "median_ms": 20.0, "images_per_second": 50.0},
+        {**same, "engine": "native", "without": [], "median_ms": 10.0, "images_per_second": 100.0},
+    ]
+    results = [{**one, "peak_mib": 80.0, "difference": 1e-6} for one in results]
+    failed = {**same, "engine": "openvino", "without": [], "failed": "<b>no such thing"}
+    path = tmp_path / "speed.json"
+    path.write_text(json.dumps([*results, failed]))
+    done = tiny.yolor("report", path)
+    assert done.exit_code == 0, done.output
+    text = (tmp_path / "speed.html").read_text()
+    assert "net: native fp32, batch 1" in text and ">2.00</td>" in text and "&lt;b&gt;no such thing" in text
+    assert tiny.yolor("report", path).exit_code == 1  # it is there
+    told = tiny.yolor("report", path, tested / "runs/exp", "-o", tmp_path / "x.html", "--json")
+    assert json.loads(told.stdout)["runs"][0]["speed"]["net: native fp32, batch 1, images/s"] == 100
+    path.write_text('{"a": 1}')
+    other = tiny.yolor("report", path)
+    assert other.exit_code == 3 and "yolor bench --json" in other.stderr

@@ -36,22 +36,24 @@ Examples:
 def report(runs: tuple[str, ...], output: str | None, force: bool, as_json: bool) -> None:
     """Make a page of a run of `yolor train` or `yolor test`; of several, one that compares them.
 
-    RUN is the folder of a run. The page is one HTML file that loads nothing: curves, tables, confusion
-    matrix, images with their errors, and how the run was made. Each run gets one at its end; a run that was
-    killed is shown as far as it got. Runs are compared with the first one: curves over each other, figures,
-    classes with the largest differences first, and what differs in options, cfg, data and environment.
+    RUN is the folder of a run, or a .json file that `yolor bench --json` printed. The page is one HTML file
+    that loads nothing: curves, tables, confusion matrix, images with their errors, and how the run was made.
+    Each run gets one at its end; a run that was killed is shown as far as it got. Runs are compared with the
+    first one: curves over each other, figures, classes with the largest differences first, and what differs
+    in options, cfg, data and environment.
     """
-    from yolor_cfg.report.run.read import read_run
+    from yolor_cfg.report.run.read import BENCH, read_run
     from yolor_cfg.report.run.write import write_page, write_report
 
     if output and Path(output).suffix.lower() not in (".html", ".htm"):
         raise click.UsageError(f"-o {output}: the page is HTML: end the name in .html")
     read = [read_run(Path(run)) for run in runs]
     _tell_problems(read)
-    if len(read) == 1 and output is None:
+    if len(read) == 1 and output is None and read[0].kind != BENCH:
         place = write_report(read[0].folder)
     else:
-        place = Path(output or COMPARISON)
+        alone = read[0].folder.with_suffix(".html") if len(read) == 1 else Path(COMPARISON)
+        place = Path(output) if output else alone
         write_page(read, place, force=force)
     if as_json:
         print_json(describe_runs(read, place))

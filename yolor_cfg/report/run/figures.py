@@ -51,6 +51,7 @@ def _keep_numbers(values: dict[str, Any]) -> Iterator[tuple[str, float]]:
 def run_speeds(run: RunFiles) -> dict[str, float]:
     """Duration, images per second of training, memory, and milliseconds per image of a test."""
     found = {"duration, s": spent_seconds(run)}
+    found |= {f"{name}, images/s": speed for name, speed in run.speeds}
     rates = [rate for row in run.epochs if (rate := speed_of(row)) is not None]
     if rates:
         found["training, images/s (median of epochs)"] = statistics.median(rates)

@@ -86,10 +86,10 @@ def to_cell(value: Any) -> Cell:
     return text_cell(value) if isinstance(value, str) else number_cell(value)
 
 
-def bar_of(value: Any) -> Cell:
-    """A number from 0 to 1 with a bar behind it."""
-    cell = number_cell(value, 3)
-    share = max(0.0, min(1.0, cell.key)) if isinstance(cell.key, float) else 0.0
+def bar_of(value: Any, *, most: float = 1.0, digits: int = 3) -> Cell:
+    """A number from 0 to `most` with a bar behind it."""
+    cell = number_cell(value, digits)
+    share = max(0.0, min(1.0, cell.key / most)) if isinstance(cell.key, float) and most else 0.0
     return cell._replace(html=f'<i style="--share:{share:.3f}"></i><b>{cell.html}</b>', kind="number bar")
 
 

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from yolor_cfg.report.run.album import Album
+from yolor_cfg.report.run.bench import list_bench
 from yolor_cfg.report.run.compare import list_comparison
 from yolor_cfg.report.run.curves import Plots
 from yolor_cfg.report.run.details import list_details, list_numbers, list_problems
 from yolor_cfg.report.run.markup import DAMAGES, PagePart, list_lines, paragraph, plain, wrap
-from yolor_cfg.report.run.read import RunFiles
+from yolor_cfg.report.run.read import BENCH, RunFiles
 from yolor_cfg.report.run.testing import Part, list_test_parts
 from yolor_cfg.report.run.training import describe_data, list_training_parts
 from yolor_cfg.runs import RECORD, replace_nan
@@ -30,7 +31,7 @@ FILES = {
 """What of the page is the same for all runs."""
 MOST_PAGE, SPARE = 5_000_000, 10_000
 """The most characters of a page, and room for words about what is left out."""
-KINDS = {"train": "Training", "test": "Test"}
+KINDS = {"train": "Training", "test": "Test", BENCH: "Speed:"}
 
 
 class BuiltPart(NamedTuple):
@@ -59,7 +60,9 @@ def _draw_run(run: RunFiles, album: Album) -> str:
         parts += list_test_parts(Part(found, plots, album, place), group)
         if run.kind == "test" and found.get("data"):
             parts.append(PagePart("Data", partial(describe_data, found["data"]), group))
-    parts += (part._replace(group="How it was made") for part in list_details(run))
+    parts += list_bench(run)
+    details = list_details(run) if run.kind != BENCH else ()
+    parts += (part._replace(group="How it was made") for part in details)
     built = build_parts(parts)
     more = f"{album.left_out} images are left out: the page is full." if album.left_out else ""
     return fill_page(f"{KINDS[run.kind]} {run.name}", [run], built, plots=plots, note=more)

@@ -19,6 +19,7 @@ ARGS, ROWS, ROWS_JSON, METRICS, MODEL, ENVIRONMENT = (
 )
 SIGNS = {"train": (ARGS, ROWS, ROWS_JSON), "test": (METRICS,)}
 """What the folder of a run has, by its kind."""
+BENCH = "bench"
 MOST_JSON = 256 << 20
 MOST_ROWS = 1000
 LABEL_KINDS = {"single": "classification", "multi": "multilabel"}
@@ -53,6 +54,12 @@ class RunFiles(NamedTuple):
         return list_objects(self.record.get("sessions")) if self.kind == "train" else [self.record]
 
     @property
+    def speeds(self) -> list[tuple[str, float]]:
+        """Of a bench, what ran (engine, precision, batch) and its images per second."""
+        ran = [one for one in list_objects(self.record.get("results")) if "images_per_second" in one]
+        return [(name_contestant(one), float(one["images_per_second"])) for one in ran]
+
+    @property
     def epochs(self) -> list[dict[str, Any]]:
         """Time and memory of each epoch."""
         return list_objects(self.record.get("epochs"))
@@ -83,6 +90,13 @@ def ranking_of(row: EpochRow) -> float | None:
     return sum(found) / len(found) if found else None
 
 
+def name_contestant(one: dict[str, Any]) -> str:
+    """`native bf16, batch 8`, with the cfg before."""
+    plain = " as written" if one.get("without") else ""
+    settings = f"{one['engine']} {one.get('precision', '')}{plain}"
+    return f"{Path(str(one.get('cfg', ''))).stem}: {settings}, batch {one['batch']}"
+
+
 def list_objects(value: Any) -> list[dict[str, Any]]:
     """The objects of what should be a list of them."""
     return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
@@ -100,7 +114,10 @@ def label_heads(metrics: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def read_run(place: Path) -> RunFiles:
-    """The run in a folder, or in that of a file of it; raises DataError where there is none."""
+    """The run in a folder, or in that of a file of it, or the JSON of a bench; raises DataError where there
+    is none."""
+    if place.is_file() and place.suffix == ".json" and place.name not in (RECORD, METRICS, ENVIRONMENT):
+        return _read_bench(place)
     folder = place.parent if place.is_file() else place
     record = read_record(folder)
     kind = _tell_kind(folder, record)
@@ -114,6 +131,22 @@ def read_run(place: Path) -> RunFiles:
     environment = _read_json(folder / ENVIRONMENT, problems)
     cfg, tests = _read_text(folder / MODEL, problems), list_objects(record.get("tests"))
     return RunFiles(folder, kind, record, rows, options, environment, cfg, tests, tuple(problems))
+
+
+def _read_bench(path: Path) -> RunFiles:
+    """What `yolor bench --json` printed, as a run whose folder is that file."""
+    try:
+        found = json.loads(read_bounded(path, fault=DataError, what="the file", most=MOST_JSON))
+    except (ValueError, RecursionError):
+        found = None
+    results = list_objects(found)
+    if not results or not all({"engine", "batch"} <= one.keys() for one in results):
+        raise DataError(
+            "neither the folder of a run nor what `yolor bench --json` prints",
+            path=str(path),
+            allowed="a list of objects with engine, batch, images_per_second",
+        )
+    return RunFiles(path, BENCH, {"results": results}, [], {}, {}, "", [], ())
 
 
 def _judge_record(folder: Path, record: dict[str, Any]) -> list[str]:
