@@ -254,6 +254,8 @@ def test_the_record_of_a_training_says_how_it_went(trained: Path) -> None:
     assert session["ending"] == "done" and session["seconds"] > 0 and session["first_epoch"] == 1
     epochs = record["epochs"]
     assert [row["epoch"] for row in epochs] == [1, 2, 3] and record["planned_epochs"] == 3
+    rows = read_run(trained).rows
+    assert record["best_epoch"] == max(rows, key=lambda row: row["AP"])["epoch"]
     assert all(row["images"] == 16 and row["train_seconds"] > 0 and row["memory_mib"] > 50 for row in epochs)
     assert {"epochs", "seed", "batch_size"} <= set(record["given"]) and "patience" not in record["given"]
     environment = json.loads((trained / "env.json").read_text())
@@ -301,7 +303,7 @@ def test_a_run_that_a_signal_ends_says_so_and_goes_on(
     record = read_record(folder)
     assert [one["ending"] for one in record["sessions"]] == ["terminated", "done"]
     assert [row["epoch"] for row in record["epochs"]] == [1, 2]
-    assert "resumed 1 times" in write_report(folder).read_text()
+    assert "resumed 1 time." in write_report(folder).read_text()
 
 
 def test_a_run_that_a_fault_ends_has_it_in_its_record(

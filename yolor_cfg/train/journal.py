@@ -59,8 +59,9 @@ class Journal:
         self.images += images
         self.last_batch = time.perf_counter()
 
-    def log_epoch(self, epoch: int) -> None:
-        """Note the time and the memory of an epoch, from 1 on, and save all notes."""
+    def log_epoch(self, epoch: int, *, best: int) -> None:
+        """Note the time and the memory of an epoch, from 1 on, and the `best` one so far (0: none is), and save
+        all notes."""
         end = time.perf_counter()
         row = {
             "epoch": epoch,
@@ -69,7 +70,7 @@ class Journal:
             "other_seconds": round(end - self.last_batch, 3),
             "memory_mib": round(used_memory(), 1),
         }
-        self.facts["epochs"] = [*self.facts["epochs"], row][-MOST_EPOCHS:]
+        self.facts |= {"epochs": [*self.facts["epochs"], row][-MOST_EPOCHS:], "best_epoch": best}
         self.save()
         self._begin_epoch()
 

@@ -162,7 +162,7 @@ class RunLogger:
         if period and state.epoch % period == 0:
             self._save_networks(state, f"epoch{state.epoch}")
         self._report_unreadable()
-        self.journal.log_epoch(state.epoch)
+        self.journal.log_epoch(state.epoch, best=state.best_epoch + 1)
         self.journal.print(self._format_row(state))
 
     def log_test_fault(self, state: TrainState, fault: Exception) -> None:

@@ -22,7 +22,7 @@ LETTER, LINE = 7.2, 13
 """Pixels of a letter, and of a line of text."""
 
 
-class Rectangle(NamedTuple):
+class DrawnArea(NamedTuple):
     """A rectangle of the drawing, in pixels."""
 
     left: float
@@ -30,7 +30,7 @@ class Rectangle(NamedTuple):
     width: float
     height: float
 
-    def overlaps(self, other: Rectangle) -> bool:
+    def overlaps(self, other: DrawnArea) -> bool:
         """Whether they share any pixel."""
         beside = self.left >= other.left + other.width or other.left >= self.left + self.width
         return not beside and self.top < other.top + other.height and other.top < self.top + self.height
@@ -42,7 +42,7 @@ class DrawnBox(NamedTuple):
     kind: str
     verdict: str
     text: str
-    place: Rectangle
+    place: DrawnArea
 
 
 def draw_boxes(image: Mapping[str, Any], names: Sequence[str], *, scale: float, size: tuple[int, int]) -> str:
@@ -58,14 +58,14 @@ def _scale_box(box: Mapping[str, Any], kind: str, names: Sequence[str], *, scale
     class_id = int(box["class"])
     name = names[class_id] if class_id < len(names) else str(class_id)
     text = f"{name} {box['score']:.2f}" if "score" in box else name
-    return DrawnBox(kind, str(box["verdict"]), text, Rectangle(*(scale * float(side) for side in box["box"])))
+    return DrawnBox(kind, str(box["verdict"]), text, DrawnArea(*(scale * float(side) for side in box["box"])))
 
 
 def _caption_of(box: DrawnBox) -> str:
     return box.text if box.verdict == "right" else f"{box.verdict.partition(' ')[0]}: {box.text}"
 
 
-def _place_captions(boxes: Sequence[DrawnBox], size: tuple[int, int]) -> Iterator[tuple[int, Rectangle]]:
+def _place_captions(boxes: Sequence[DrawnBox], size: tuple[int, int]) -> Iterator[tuple[int, DrawnArea]]:
     """The captions that have room, by the numbers of their boxes."""
     wanted = [
         number
@@ -73,21 +73,21 @@ def _place_captions(boxes: Sequence[DrawnBox], size: tuple[int, int]) -> Iterato
         for number, box in enumerate(boxes)
         if box.verdict == verdict and (box.kind == "found" or verdict == "missed")
     ]
-    taken: list[Rectangle] = []
+    taken: list[DrawnArea] = []
     for number in wanted:
         box = boxes[number]
         width = LETTER * len(_caption_of(box))
         left = min(max(box.place.left, 1), max(1, size[0] - width))
         below = box.place.top + box.place.height
         for top in (box.place.top - LINE, box.place.top + 1, below - LINE, below + 1):
-            place = Rectangle(left, top, width, LINE)
+            place = DrawnArea(left, top, width, LINE)
             if 0 <= top <= size[1] - LINE and not any(place.overlaps(other) for other in taken):
                 taken.append(place)
                 yield number, place
                 break
 
 
-def _draw_box(box: DrawnBox, caption: Rectangle | None) -> str:
+def _draw_box(box: DrawnBox, caption: DrawnArea | None) -> str:
     left, top, width, height = (f"{side:.1f}" for side in box.place)
     kind = "object" if box.kind == "truth" else "found"
     title = wrap("title", plain(f"{kind}: {box.text}, {box.verdict}"))

@@ -71,7 +71,11 @@ class RunFiles(NamedTuple):
 
     @property
     def best(self) -> EpochRow:
-        """The row of the epoch that the best network is of; nothing without one."""
+        """The row of the epoch that the best network is of: as recorded, else the one with the best scores;
+        nothing without a test."""
+        for row in self.rows:
+            if row["epoch"] == self.record.get("best_epoch") and ranking_of(row) is not None:
+                return row
         tested = [row for row in self.rows if ranking_of(row) is not None]
         return max(tested, key=lambda row: ranking_of(row) or 0.0, default={})
 

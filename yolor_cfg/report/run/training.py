@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from yolor_cfg.errors import count_of
 from yolor_cfg.report.run.album import Album, show_sheet
 from yolor_cfg.report.run.curves import Curve, Plot, Plots, palette_color, rows_to_curves
 from yolor_cfg.report.run.drawings import draw_bars
@@ -59,7 +60,7 @@ def show_overview(run: RunFiles) -> str:
     clock = ("duration", format_seconds(seconds), "") if seconds else ("duration", "–", "not recorded")
     ending = str(run.sessions[-1].get("ending", "")) if run.sessions else ""
     end = ENDINGS.get(ending, ending)
-    resumed = f"; resumed {len(run.sessions) - 1} times" if len(run.sessions) > 1 else ""
+    resumed = f"; resumed {count_of(len(run.sessions) - 1, 'time')}" if len(run.sessions) > 1 else ""
     told = paragraph(f"How it ended: {end}{resumed}.") if run.sessions else ""
     return tiles([*scores, epochs, clock]) + told
 
