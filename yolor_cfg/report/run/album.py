@@ -51,7 +51,7 @@ class Album:
         return text, (small.shape[1], small.shape[0])
 
     def _find(self, path: str) -> Path | None:
-        places = [Path(path), *(folder / path for folder in self.folders)]
+        places = [*(folder / path for folder in self.folders), Path(path)]
         return next((place for place in places if place.is_file()), None)
 
 

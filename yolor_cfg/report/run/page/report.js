@@ -138,6 +138,7 @@ matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => [...
 for (const [event, value] of [["beforeprint", true], ["afterprint", false]]) {
   addEventListener(event, () => {
     isPrinted = value;
+    document.documentElement.classList.toggle("printed", value);
     drawAll();
   });
 }
