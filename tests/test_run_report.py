@@ -515,6 +515,9 @@ def test_several_data_sets_have_a_group_each(trained: Path, tmp_path: Path) -> N
     done = tiny.yolor("test", trained / "weights/best.pt", *arguments)
     assert done.exit_code == 0, done.output
     folder = tmp_path / "runs/exp"
+    record = read_record(folder)
+    assert len(record["told"]) == record["told_in_all"] and record["network"]["input"] == [64, 64]
+    assert "[yolo]" in record["network"]["cfg"] and record["environment"]["threads"] == 1
     listed = json.loads((folder / "metrics.json").read_text())["datasets"]
     [run] = facts_of(folder / "report.html")["runs"]
     assert [test["images"] for test in run["tests"]] == [one["images"] for one in listed] == [2, 3]
@@ -573,3 +576,14 @@ def test_a_bench_is_a_run_too(tested: Path, tmp_path: Path) -> None:
     path.write_text('{"a": 1}')
     other = tiny.yolor("report", path)
     assert other.exit_code == 3 and "yolor bench --json" in other.stderr
+
+
+def test_a_record_that_fails_costs_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from yolor_cfg.evaluate import facts
+
+    monkeypatch.setattr(facts, "describe_judgement", lambda *given, **more: 1 / 0)
+    truth, results = write_truth(tmp_path / "data")
+    arguments = ("--predictions", results, "--annotations", truth, "--save", "--project", tmp_path / "runs")
+    done = tiny.yolor("test", *arguments)
+    assert done.exit_code == 0 and f"no {RECORD}: ZeroDivisionError" in done.stderr
+    assert (tmp_path / "runs/exp/metrics.json").exists()

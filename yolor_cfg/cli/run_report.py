@@ -5,7 +5,8 @@ from __future__ import annotations
 import shlex
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -49,14 +50,16 @@ def command_line() -> str:
 def save_report(
     folder: Path | None, tested: Sequence[TestedData], options: dict[str, Any], *, graph: Graph | None = None
 ) -> None:
-    """Write run.json, the record of a test, and report.html, if the run has a folder."""
+    """Write run.json, the record of a test, and report.html, if the run has a folder; whatever hinders that
+    is told, and the other results stay."""
     if folder is None or not tested:
         return
-    from yolor_cfg.runs import save_record
+    from yolor_cfg.runs import RECORD, save_record
 
-    save_record(folder, describe_test(tested, options, graph))
-    if options["report"]:
-        try_report(folder)
+    with _telling(RECORD):
+        save_record(folder, describe_test(tested, options, graph))
+        if options["report"]:
+            try_report(folder)
 
 
 def describe_test(
@@ -127,13 +130,20 @@ def describe_network(graph: Graph) -> dict[str, Any]:
 
 def try_report(folder: Path) -> None:
     """Write report.html; whatever hinders that is told, and the other results stay."""
-    from yolor_cfg.errors import describe_fault
     from yolor_cfg.report.run.write import REPORT, write_report
 
-    try:
+    with _telling(REPORT):
         write_report(folder)
-    except Exception as fault:  # the other results are there, and stay
-        print_stderr(f"no {REPORT}: {describe_fault(fault)}", "yellow")
-        return
-    if not is_on("quiet"):
-        echo(f"report: {folder / REPORT}", err=True)
+        if not is_on("quiet"):
+            echo(f"report: {folder / REPORT}", err=True)
+
+
+@contextmanager
+def _telling(name: str) -> Iterator[None]:
+    """Say why a file is missing instead of ending: the other results are there."""
+    from yolor_cfg.errors import describe_fault
+
+    try:
+        yield
+    except Exception as fault:
+        print_stderr(f"no {name}: {describe_fault(fault)}", "yellow")

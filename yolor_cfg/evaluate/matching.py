@@ -17,7 +17,7 @@ from yolor_cfg.evaluate.ground_truth import Doubles, Flags, GroundTruth
 
 NO_BOX = -1
 CONFUSION_IOU = 0.45
-"""The IoU above which boxes of a confusion matrix are pairs, as in YOLOR."""
+"""The IoU above which boxes of a confusion matrix are pairs."""
 
 
 class BoxMatches(NamedTuple):

@@ -60,7 +60,7 @@ class Journal:
         self.last_batch = time.perf_counter()
 
     def log_epoch(self, epoch: int, *, best: int) -> None:
-        """Note the time and the memory of an epoch, from 1 on, and the `best` one so far (0: none is), and save
+        """Note the time and the memory of an epoch, from 1 on, and the `best` one so far (0: none), and save
         all notes."""
         end = time.perf_counter()
         row = {

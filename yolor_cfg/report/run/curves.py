@@ -26,7 +26,6 @@ class Curve(NamedTuple):
     y: Points
     color: str
     faint: bool = False
-    dash: bool = False
 
 
 class Plot(NamedTuple):

@@ -38,7 +38,6 @@ function makeSeries(plot, colors, chosen) {
       scale: "y",
       stroke: isQuiet ? colors.faint + "55" : curve.color || colors.ink,
       width: isChosen ? 3 : curve.faint ? (crowded ? 0.7 : 1.3) : 2,
-      dash: curve.dash ? [6, 4] : undefined,
       spanGaps: true,
       points: { show: plot.points, size: 5 },
       value: (_, value) => formatValue(value),
