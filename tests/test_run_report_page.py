@@ -175,6 +175,17 @@ def test_boxes_of_a_kind_are_hidden_and_shown_again(
     check_calm(window)
 
 
+def test_a_click_enlarges_an_image(window: browser.Browser, tested: Path, tmp_path: Path) -> None:
+    show(window, tested / "runs/exp/report.html", tmp_path)
+    width = "return document.querySelector('.judged svg').getBoundingClientRect().width"
+    small = window.run(width)
+    click(window, ".judged svg")
+    assert window.run(width) > 2 * small
+    click(window, ".judged svg")
+    assert window.run(width) == small
+    check_calm(window)
+
+
 def test_the_matrix_shows_shares_or_counts(window: browser.Browser, tested: Path, tmp_path: Path) -> None:
     show(window, tested / "runs/exp/report.html", tmp_path)
     [test] = read_record(tested / "runs/exp")["tests"]

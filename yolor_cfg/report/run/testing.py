@@ -196,7 +196,8 @@ def show_errors(part: Part) -> str:
     figures = tiles([(name, f"{count:,}", "") for name, count in counts.items() if name != "ignored"])
     rule = (
         f"Detections above confidence {judged['confidence']:.3f}; a detection and an object are a pair above "
-        f"IoU {judged['iou']}, as in the confusion matrix. Images are ordered by their F1."
+        f"IoU {judged['iou']}, as in the confusion matrix. Images are ordered by their F1; a click enlarges "
+        "one."
     )
     worst = _show_images(part, "most errors", judged["worst"], of=f"{judged['faulty']:,} images with errors")
     best = _show_images(part, "fewest errors", judged["best"], of=f"{judged['images']:,} images")

@@ -211,6 +211,10 @@ for (const check of all("input[data-kind]")) {
   check.addEventListener("change", () => check.closest(".errors").classList.toggle(hide, !check.checked));
 }
 
+for (const drawing of all(".judged svg")) {
+  drawing.addEventListener("click", () => drawing.parentElement.classList.toggle("large"));
+}
+
 for (const button of all(".copy")) {
   button.addEventListener("click", async () => {
     const text = button.parentElement.querySelector("pre");
