@@ -587,3 +587,12 @@ def test_a_record_that_fails_costs_nothing_else(tmp_path: Path, monkeypatch: pyt
     done = tiny.yolor("test", *arguments)
     assert done.exit_code == 0 and f"no {RECORD}: ZeroDivisionError" in done.stderr
     assert (tmp_path / "runs/exp/metrics.json").exists()
+
+
+def test_a_run_without_a_finished_epoch_has_a_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = training.options(tmp_path, training.shapes(tmp_path), epochs=2)
+    training.stop_after(monkeypatch, 1)
+    folder = training.run(said, tmp_path).folder
+    assert read_run(folder).problems == ("no results.csv: no epoch is finished, or the file is gone",)
+    page = write_report(folder).read_text()
+    assert "terminated (SIGTERM)" in page and "Nothing was measured." in page and "First batches" in page

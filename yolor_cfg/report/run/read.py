@@ -183,8 +183,9 @@ def _read_rows(folder: Path, problems: list[str]) -> Iterator[EpochRow]:
     """The results of the epochs, from results.csv, else from metrics.jsonl."""
     path = folder / ROWS
     if not path.exists():
-        problems.append(f"no {ROWS}")
-        yield from _read_json_rows(folder / ROWS_JSON, problems)
+        problems.append(f"no {ROWS}: no epoch is finished, or the file is gone")
+        if (folder / ROWS_JSON).exists():
+            yield from _read_json_rows(folder / ROWS_JSON, problems)
         return
     table: list[list[str]] = [*csv.reader(_read_text(path, problems).splitlines()), []]
     header, *lines = table
