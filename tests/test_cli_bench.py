@@ -138,7 +138,7 @@ def test_an_engine_that_is_missing_and_asked_for_ends_it(monkeypatch):
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux alone says it")
 def test_the_memory_is_that_of_the_process_itself():
     """Of a process that one with 900 MiB started."""
-    script = "from yolor_cfg.engines import race; print(race.peak_memory())"
+    script = "from yolor_cfg.engines import machine; print(machine.peak_memory())"
     held = "held = bytearray(900 << 20); held[::4096] = b'x' * len(held[::4096])"
     start = f"{held}; import subprocess, sys; subprocess.run([sys.executable, '-c', {script!r}], check=True)"
     done = subprocess.run([sys.executable, "-c", start], stdout=subprocess.PIPE, check=True)

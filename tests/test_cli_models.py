@@ -126,14 +126,14 @@ def test_a_test_has_the_network_the_data_and_the_ap_that_it_printed(
     assert (one["score"]["ap"], one["score"]["ap50"]) == (printed["AP"], printed["AP50"])
     assert (one["kind"], one["image"]) == ("test", [3, 128, 128])
     assert one["score"]["key"] == [str(tmp_path / "shapes/shapes.data"), "val"]
-    record = tmp_path / "runs/test/exp/tested.json"
+    record = tmp_path / "runs/test/exp/run.json"
     known = json.loads(record.read_text())
     for network, word in (("gone.cfg", "gone"), (str(record.with_name("a.onnx")), "exported")):
         record.with_name("a.onnx").touch()
-        record.write_text(json.dumps({**known, "network": network}))
+        record.write_text(json.dumps({"tested": {**known["tested"], "network": network}}))
         done = yolor("models", "runs/test/exp")
         assert done.exit_code == 3 and word in done.stderr
-    record.write_text('{"network": 3}')
+    record.write_text('{"tested": {"network": 3}}')
     assert yolor("models", "runs/test/exp").exit_code == 3
     record.unlink()
     done = yolor("models", "runs/test/exp")

@@ -24,6 +24,8 @@ from yolor_cfg.weights.loading import load
 
 FILES = {
     "metrics.json",
+    "run.json",
+    "report.html",
     "predictions.json",
     "per_class.csv",
     "confusion_matrix.png",
@@ -177,7 +179,7 @@ def test_a_network_is_tested_and_its_files_give_the_same_numbers_again(
     assert value["images"] == 4 and value["detections"] > 0
     assert min(value["speed_ms"].values()) > 0
     folder = Path("runs/test/exp")
-    assert {path.name for path in folder.iterdir()} == FILES | {"tested.json"}
+    assert {path.name for path in folder.iterdir()} == FILES
     assert json.loads((folder / "metrics.json").read_text()) == value
     assert (folder / "per_class.csv").read_text().count("\n") == 1 + len(NAMES)
     again = run("--predictions", folder / "predictions.json", "--annotations", data, "--json")

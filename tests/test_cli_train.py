@@ -26,6 +26,8 @@ FILES = {
     "args.yaml",
     "env.json",
     "model.cfg",
+    "run.json",
+    "report.html",
     "results.csv",
     "metrics.jsonl",
     "results.png",

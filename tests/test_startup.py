@@ -91,3 +91,8 @@ def test_waiting_threads_sleep_soon_unless_the_user_says_otherwise(monkeypatch: 
     monkeypatch.setenv("OMP_WAIT_POLICY", "active")
     calm_threads()
     assert "GOMP_SPINCOUNT" not in os.environ
+
+
+def test_a_report_needs_neither_torch_nor_matplotlib(tmp_path: Path) -> None:
+    (tmp_path / "metrics.json").write_text('{"images": 1}')
+    assert loaded("report", str(tmp_path)) & {"torch", "matplotlib", "pycocotools"} == set()

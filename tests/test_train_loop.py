@@ -166,6 +166,7 @@ def test_a_run_leaves_its_files(tmp_path, data, monkeypatch):
     assert names == {
         "args.yaml",
         "env.json",
+        "run.json",
         "model.cfg",
         "results.csv",
         "metrics.jsonl",

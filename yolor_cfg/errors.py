@@ -116,7 +116,7 @@ def _describe_single(value: object, most: int) -> str:
     return HUGE if isinstance(value, int) else type(value).__name__
 
 
-def describe_fault(fault: Exception) -> str:
+def describe_fault(fault: BaseException) -> str:
     """The text of an error; of one that is not ours, with its kind."""
     return str(fault) if isinstance(fault, YolorError) else f"{type(fault).__name__}: {shorten(str(fault))}"
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from math import isfinite
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -18,6 +20,8 @@ from yolor_cfg.files import lock, reason_of, remove_leftovers, whole_file
 
 RUN_PARTS = ("", "labels", "weights")
 """The folders of a run in which files are written."""
+RECORD, RECORD_FORMAT = "run.json", 1
+"""What a run notes of itself beside its figures, and the form of that."""
 PARTIAL_FOLDER = ".unfinished"
 ELSEWHERE = "choose another folder with --project"
 
@@ -128,6 +132,30 @@ def save_text(path: Path, text: str) -> None:
     """Write the text to a file, completely or not at all."""
     with new_file(path) as partial:
         partial.write_text(text, encoding="utf-8")
+
+
+def save_record(folder: Path, facts: dict[str, Any]) -> None:
+    """Write run.json, completely or not at all; numbers that are none become null."""
+    text = json.dumps(replace_nan({"format": RECORD_FORMAT, **facts}), ensure_ascii=False, default=str)
+    save_text(folder / RECORD, text.encode("utf-8", "replace").decode() + "\n")
+
+
+def replace_nan(value: Any) -> Any:
+    """The value with None for each number in it that is not finite, as JSON wants it."""
+    if isinstance(value, float):
+        return value if isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: replace_nan(one) for key, one in value.items()}
+    return [replace_nan(one) for one in value] if isinstance(value, (list, tuple)) else value
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """The notes of a run; nothing where there are none, or not as they were written."""
+    try:
+        found = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def save_image(path: Path, image: NDArray[np.uint8]) -> None:

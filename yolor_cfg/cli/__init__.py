@@ -21,6 +21,7 @@ COMMANDS = {
     "ray": "yolor_cfg.cli.ray:ray",
     "train": "yolor_cfg.cli.train:train",
     "test": "yolor_cfg.cli.test:test",
+    "report": "yolor_cfg.cli.report:report",
     "bench": "yolor_cfg.cli.bench:bench",
     "convert": "yolor_cfg.cli.convert:convert",
     "compare": "yolor_cfg.cli.compare:compare",

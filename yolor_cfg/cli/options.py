@@ -204,6 +204,12 @@ device_option = click.option(
     metavar="DEVICE",
     help="Device to run on: cpu, cuda, cuda:1 or 1, mps, ...; under torchrun, `cuda` is one GPU per process.",
 )
+report_option = click.option(
+    "--report/--no-report",
+    default=True,
+    show_default=True,
+    help="Write report.html, a page with all results, into the folder of the run.",
+)
 json_option = click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON document to standard output."
 )

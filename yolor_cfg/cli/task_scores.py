@@ -44,7 +44,7 @@ def print_several(tested: Sequence[NamedScores], options: dict[str, Any], *, is_
 
 def several_document(tested: Sequence[NamedScores]) -> dict[str, Any]:
     """The scores on each of several data sets as a list of objects, and the mean of each figure."""
-    from yolor_cfg.evaluate.scores import mean_summary
+    from yolor_cfg.evaluate.scores import mean_summary, scores_document
 
     each = [
         {
@@ -80,6 +80,8 @@ def print_scores(
 ) -> None:
     """Print the JSON document or the tables."""
     if options["as_json"]:
+        from yolor_cfg.evaluate.scores import scores_document
+
         print_json(scores_document(scores, ground))
         return
     if options["darknet_text"]:
@@ -111,18 +113,6 @@ def print_track_scores(scores: TrackScores, *, as_json: bool) -> None:
     _print_columns(rows, words=(0,))
 
 
-def scores_document(scores: TaskScores, ground: GroundTruth) -> dict[str, Any]:
-    """The scores as a JSON object; without boxes it has none of their entries."""
-    from yolor_cfg.evaluate.embeddings import embeddings_to_dict
-    from yolor_cfg.evaluate.scores import label_documents, scores_to_dict
-
-    speed = None if scores.speed is None else scores.speed._asdict()
-    plain = {"images": scores.images, "speed_ms": speed, "skipped": list(scores.skipped)}
-    boxes = scores_to_dict(scores.boxes, ground) if scores.boxes else plain
-    vectors = {"embedding": embeddings_to_dict(scores.embedding)} if scores.embedding else {}
-    return {**boxes, **label_documents(scores.labels), **vectors}
-
-
 def save_scores(folder: Path | None, scores: TaskScores, *, ground: GroundTruth, detections: Doubles) -> None:
     """Write the files of a test, if any are wanted."""
     if folder is not None:
@@ -131,6 +121,7 @@ def save_scores(folder: Path | None, scores: TaskScores, *, ground: GroundTruth,
 
 
 def _save_files(folder: Path, scores: TaskScores, *, ground: GroundTruth, detections: Doubles) -> None:
+    from yolor_cfg.evaluate.scores import scores_document
     from yolor_cfg.report.files import save_label_scores, save_metrics, save_test_results
 
     metrics = scores_document(scores, ground)

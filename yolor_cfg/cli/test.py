@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -13,6 +11,8 @@ import click
 from yolor_cfg.cli.habits import TEST_HABITS, HabitCommand, NetworkPaths, check_exported, sort_paths
 from yolor_cfg.cli.networks import name_classes
 from yolor_cfg.cli.options import echo, is_on, print_stderr, report_warnings
+from yolor_cfg.cli.run_report import describe_tested, note_start, note_told
+from yolor_cfg.cli.test_folder import is_first_process, results_folder
 from yolor_cfg.cli.test_options import EXAMPLES, add_test_options
 from yolor_cfg.export.facts import is_exported
 
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from yolor_cfg.data.union import GivenData
     from yolor_cfg.engines.base import Engine
     from yolor_cfg.errors import YolorError
-    from yolor_cfg.evaluate.ground_truth import Doubles, GroundTruth
+    from yolor_cfg.evaluate.ground_truth import GroundTruth
+    from yolor_cfg.evaluate.record import TestRecord
     from yolor_cfg.evaluate.run import EvalSettings, NetworkDetections
     from yolor_cfg.evaluate.scores import MetricOptions, TaskScores
     from yolor_cfg.graph import Graph
@@ -52,6 +53,7 @@ def test(paths: tuple[str, ...], **options: Any) -> None:
     in its dialect with TP, FP and FN; and the time per image in milliseconds. Images without detections
     count too. Unreadable images are reported and left out.
     """
+    note_start()
     files = sort_paths(paths, cfg=options["cfg_file"], weights=options["weights_file"])
     if options["darknet_text"] and options["as_json"]:
         raise click.UsageError("--darknet-text and --json both print to standard output: give one of them")
@@ -66,31 +68,14 @@ def test(paths: tuple[str, ...], **options: Any) -> None:
     if not (files.network and files.weights and options["data"]):
         raise click.UsageError("give CFG WEIGHTS and --data, or --predictions and --annotations")
     check_exported(files, options)
-    with _results_folder(options, saves=options["save"] is not False) as folder:
+    with results_folder(options, saves=options["save"] is not False) as folder:
         _test_network(files, options, folder)
 
 
-@contextmanager
-def _results_folder(options: dict[str, Any], *, saves: bool) -> Iterator[Path | None]:
-    """A new folder, which goes again if the test fails; it is tried before anything is computed. None where
-    nothing is saved, and in all processes but the first."""
-    from yolor_cfg.runs import trial_folder
-
-    if not saves or not _is_first():
-        yield None
-        return
-    with trial_folder(options["project"], options["name"]) as folder:
-        yield folder
-
-
-def _is_first() -> bool:
-    """Whether this is the first of the processes that torchrun started, or the only one."""
-    return int(os.environ.get("RANK", "0")) == 0
-
-
 def _report_once(warnings: Sequence[YolorError], notes: Sequence[str]) -> None:
-    if _is_first():
+    if is_first_process():
         report_warnings(warnings, notes)
+        note_told([*map(str, warnings), *notes])
 
 
 def _test_file(files: NetworkPaths, options: dict[str, Any]) -> None:
@@ -102,7 +87,9 @@ def _test_file(files: NetworkPaths, options: dict[str, Any]) -> None:
         or not (options["predictions"] and options["annotations"])
     ):
         raise click.UsageError("give --predictions and --annotations, or CFG WEIGHTS and --data")
+    from yolor_cfg.cli.run_report import TestedData, save_report
     from yolor_cfg.cli.task_scores import print_scores, save_scores
+    from yolor_cfg.evaluate.facts import NO_LABELS, TestFindings
     from yolor_cfg.evaluate.results import read_results
     from yolor_cfg.evaluate.scores import TaskScores, score_detections
 
@@ -113,8 +100,10 @@ def _test_file(files: NetworkPaths, options: dict[str, Any]) -> None:
     boxes = score_detections(ground, detections, metric_options=_make_metric_options(options))
     scores = TaskScores(boxes, (), boxes.images)
     print_scores(scores, ground, options)
-    with _results_folder(options, saves=bool(options["save"])) as folder:
+    with results_folder(options, saves=bool(options["save"])) as folder:
         save_scores(folder, scores, ground=ground, detections=detections)
+        found = TestedData(TestFindings(scores, ground, detections, NO_LABELS), options["annotations"])
+        save_report(folder, [found], options)
 
 
 def _test_tracks(files: NetworkPaths, options: dict[str, Any]) -> None:
@@ -179,7 +168,7 @@ class Tested(NamedTuple):
     given: GivenData
     dataset: Dataset
     ground: GroundTruth
-    detections: Doubles
+    collected: NetworkDetections
     scores: TaskScores | None
 
 
@@ -203,20 +192,8 @@ def _test_network(files: NetworkPaths, options: dict[str, Any], folder: Path | N
         _report_several(found, options, folder, is_darknet=is_darknet)
     elif found:
         _report_single(found[0], options, folder, is_darknet=is_darknet)
-    if folder is not None and found:
-        _save_record(folder, files, options)
-
-
-def _save_record(folder: Path, files: NetworkPaths, options: dict[str, Any]) -> None:
-    """tested.json: what the scores in the folder are of."""
-    from yolor_cfg.data.union import parse_given
-    from yolor_cfg.evaluate.record import TestRecord, save_tested
-
-    paths = [None if path is None else os.path.abspath(path) for path in (files.network, files.weights)]
-    given = map(parse_given, options["data"])
-    data = tuple(one._replace(path=os.path.abspath(one.path)).text for one in given)
-    chosen = options["split"] or "", options["size"], options["dialect"], options["task"]
-    save_tested(folder, TestRecord(str(paths[0]), paths[1], data, *chosen))
+    of = describe_tested(files, options)
+    _save_report(found, options, folder, graph=graph, of=of)
 
 
 def _refuse_second_task(given: Sequence[GivenData], chosen: str | None) -> None:
@@ -265,7 +242,7 @@ def _test_data(opened: LoadedNetwork, given: GivenData, options: dict[str, Any])
         scores = score_tasks(graph, dataset, collected, metric_options=_make_metric_options(options))
         for reason in scores.skipped:
             print_stderr(f"left out: {reason}", "yellow")
-    return Tested(given, dataset, ground, collected.detections, scores)
+    return Tested(given, dataset, ground, collected, scores)
 
 
 def _print_recall(network: Network, dataset: Dataset) -> None:
@@ -280,10 +257,10 @@ def _report_single(one: Tested, options: dict[str, Any], folder: Path | None, *,
     from yolor_cfg.cli.task_scores import print_scores, save_scores
 
     if one.scores is None:
-        save_predictions(folder, one.ground, one.detections, as_json=options["as_json"])
+        save_predictions(folder, one.ground, one.collected.detections, as_json=options["as_json"])
         return
     print_scores(one.scores, one.ground, options, is_darknet=is_darknet)
-    save_scores(folder, one.scores, ground=one.ground, detections=one.detections)
+    save_scores(folder, one.scores, ground=one.ground, detections=one.collected.detections)
 
 
 def _report_several(
@@ -300,9 +277,28 @@ def _report_several(
         if one.scores is None:
             raise DataError("no annotations to test on", path=one.dataset.origin, hint="test it alone")
         scores = DatasetScores(name, one.given.task, one.scores)
-        named.append(NamedScores(scores, one.given.path, one.ground, one.detections))
+        named.append(NamedScores(scores, one.given.path, one.ground, one.collected.detections))
     print_several(named, options, is_darknet=is_darknet)
     save_several(folder, named)
+
+
+def _save_report(
+    tested: Sequence[Tested], options: dict[str, Any], folder: Path | None, *, graph: Graph, of: TestRecord
+) -> None:
+    """The record of the test and its page, where there are figures."""
+    from yolor_cfg.cli.run_report import TestedData, save_report
+    from yolor_cfg.data.union import title_parts
+    from yolor_cfg.evaluate.facts import TestFindings
+
+    found = []
+    names = title_parts([one.given for one in tested]) if len(tested) > 1 else [""]
+    for name, one in zip(names, tested, strict=False):
+        if one.scores is not None:
+            skipped = tuple(image for image, _ in one.collected.skipped)
+            rows = one.collected.detections, one.collected.labels, skipped
+            facts = TestFindings(one.scores, one.ground, *rows, one.dataset)
+            found.append(TestedData(facts, one.given.path, name, one.given.task))
+    save_report(folder, found, options, graph=graph, of=of)
 
 
 def _load_network(files: NetworkPaths, options: dict[str, Any], *, device: str) -> LoadedNetwork:

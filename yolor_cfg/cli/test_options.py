@@ -21,6 +21,7 @@ from yolor_cfg.cli.options import (
     folder_options,
     image_options,
     json_option,
+    report_option,
     several_data_option,
     size_option,
     strict_option,
@@ -189,6 +190,7 @@ REPORT_OPTIONS = (
         "default: only when a network is tested.",
     ),
     *folder_options("runs/test"),
+    report_option,
     json_option,
 )
 EXAMPLES = """\b

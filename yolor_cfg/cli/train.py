@@ -20,6 +20,7 @@ from yolor_cfg.cli.options import (
     print_stderr,
     unpack_single,
 )
+from yolor_cfg.cli.run_report import command_line, try_report
 from yolor_cfg.cli.train_options import EXAMPLES, NEWEST_RUN, add_train_options
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ SIGNAL_EXIT_CODES = {"interrupted": INTERRUPTED_CODE, "terminated": 143}
 """Exit codes of runs ended by a signal."""
 TASK_BATCH = 8
 """Images in a batch of a task that is added."""
-CLI_ONLY_OPTIONS = ("resume", "project", "name", "dry_run", "as_json", "size")
+CLI_ONLY_OPTIONS = ("resume", "project", "name", "dry_run", "as_json", "size", "report")
 
 
 @click.command(cls=HabitCommand, habits=TRAIN_HABITS, epilog=EXAMPLES)
@@ -61,6 +62,8 @@ def train(cfg: str | None, cfg_file: str | None, **options: Any) -> None:
         outcome = _run_training(cfg, folder, options)
         _save_final_plots(outcome)
         first = this_process().rank == 0
+        if first and options["report"]:
+            try_report(outcome.folder)
     _report_end(outcome, first=first, as_json=options["as_json"])
 
 
@@ -179,10 +182,12 @@ def _save_final_plots(outcome: TrainResult) -> None:
     from yolor_cfg.parallel import this_process
     from yolor_cfg.report.figures import NO_CHARTS, can_draw
     from yolor_cfg.report.training import save_labels, try_best_plots
+    from yolor_cfg.train.journal import add_tests
 
     if outcome.ending.reason not in SIGNAL_EXIT_CODES:
-        try_best_plots(outcome.folder, outcome.job, say=_print_first_process)
+        tests = try_best_plots(outcome.folder, outcome.job, say=_print_first_process)
         if this_process().rank == 0:
+            add_tests(outcome.folder, tests)
             save_labels(outcome.folder, outcome.job.dataset)
     if not can_draw():
         _print_first_process(f"{NO_CHARTS}the numbers are in the folder's .csv files")
@@ -211,7 +216,7 @@ def _make_drawing() -> TrainDrawing:
     from yolor_cfg.report.training import plot_results
     from yolor_cfg.train.logger import TrainDrawing
 
-    return TrainDrawing(contact_sheet, plot_results)
+    return TrainDrawing(contact_sheet, plot_results, command=command_line())
 
 
 class _ProgressBar:

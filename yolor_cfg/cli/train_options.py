@@ -15,6 +15,7 @@ from yolor_cfg.cli.options import (
     dialect_option,
     folder_options,
     json_option,
+    report_option,
     several_data_option,
     size_option,
     strict_option,
@@ -273,6 +274,7 @@ MACHINE_OPTIONS = (
     ),
     click.option("--deterministic", is_flag=True, help="Make runs reproducible on a GPU too; slower."),
     *folder_options("runs/train"),
+    report_option,
     click.option("--dry-run", is_flag=True, help="Save the first batches as images and exit."),
     json_option,
 )

@@ -4,14 +4,11 @@ machine does hits all alike."""
 from __future__ import annotations
 
 import multiprocessing
-import resource
 import statistics
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -19,6 +16,7 @@ from torch import Tensor
 
 from yolor_cfg.engines.base import EngineSettings
 from yolor_cfg.engines.choice import choose_engine
+from yolor_cfg.engines.machine import peak_memory
 from yolor_cfg.errors import YolorError
 from yolor_cfg.graph import ReadOptions
 from yolor_cfg.model import Network
@@ -162,17 +160,6 @@ def _serve(pipe: Connection, one: Contestant) -> None:
             question = pipe.recv()
         except (EOFError, OSError):
             return
-
-
-def peak_memory() -> float:
-    """The most memory that this process had in RAM so far, in MiB. On Linux `ru_maxrss` is no less than that
-    of the process that started it, so its own file says it."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
-        return int(lines["VmHWM"].split()[0]) / 2**10
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 class _Worker:

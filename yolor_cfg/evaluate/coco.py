@@ -21,6 +21,21 @@ from yolor_cfg.errors import CfgError, MissingExtra
 from yolor_cfg.evaluate.ground_truth import Doubles, GroundTruth
 
 METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
+COCO_DESCRIPTIONS = {
+    "AP": ("AP", "0.50:0.95", "all", 100),
+    "AP50": ("AP", "0.50", "all", 100),
+    "AP75": ("AP", "0.75", "all", 100),
+    "APs": ("AP", "0.50:0.95", "small", 100),
+    "APm": ("AP", "0.50:0.95", "medium", 100),
+    "APl": ("AP", "0.50:0.95", "large", 100),
+    "AR1": ("AR", "0.50:0.95", "all", 1),
+    "AR10": ("AR", "0.50:0.95", "all", 10),
+    "AR100": ("AR", "0.50:0.95", "all", 100),
+    "ARs": ("AR", "0.50:0.95", "small", 100),
+    "ARm": ("AR", "0.50:0.95", "medium", 100),
+    "ARl": ("AR", "0.50:0.95", "large", 100),
+}
+"""For each of COCO's numbers: precision or recall, IoU, box sizes, and the most detections per image."""
 CATEGORY_METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 ENGINES = ("auto", "pycocotools", "hotcoco", "faster")
 PACKAGES = {"pycocotools": "pycocotools", "hotcoco": "hotcoco", "faster": "faster_coco_eval"}

@@ -16,6 +16,8 @@ from yolor_cfg.data.types import Integers
 from yolor_cfg.evaluate.ground_truth import Doubles, Flags, GroundTruth
 
 NO_BOX = -1
+CONFUSION_IOU = 0.45
+"""The IoU above which boxes of a confusion matrix are pairs."""
 
 
 class BoxMatches(NamedTuple):
@@ -100,32 +102,46 @@ def score_order(detections: Doubles) -> Integers:
     return np.argsort(-detections[:, 5], kind="stable")
 
 
+class Pairs(NamedTuple):
+    """Which true boxes [T] and detections [D] are pairs, whatever their classes. `seen` [T] is the class of
+    the detection on each true box, `true` [D] the class of the true box under each detection, both K where
+    there is none; `stray` [D] are the detections without a true box, those on difficult objects left out."""
+
+    seen: Integers
+    true: Integers
+    stray: Flags
+
+
+def pair_boxes(ground: GroundTruth, detections: Doubles, *, iou: float) -> Pairs:
+    """Pairs by descending IoU above `iou`, each box in one at most; crowds are in none."""
+    nothing = len(ground.names)
+    seen, true = np.full(len(ground.classes), nothing), np.full(len(detections), nothing)
+    labels, rows = detections[:, 6].astype(np.int64), np.flatnonzero(~ground.crowd)
+    objects = ground.select_boxes(rows)
+    for mine, boxes in group_by_image(objects, detections):
+        for i, j in _greedy_pairs(iou_matrix(detections[mine, 1:5], objects.boxes_ltwh[boxes]), iou):
+            seen[rows[boxes[j]]] = labels[mine[i]]
+            true[mine[i]] = objects.classes[boxes[j]]
+    difficult = ground.select_boxes(ground.difficult)
+    return Pairs(seen, true, (true == nothing) & ~touches(difficult, detections, above=iou))
+
+
 def confusion_matrix(
-    ground: GroundTruth, detections: Doubles, *, conf: float = 0.25, iou: float = 0.45
+    ground: GroundTruth, detections: Doubles, *, conf: float = 0.25, iou: float = CONFUSION_IOU
 ) -> Integers:
     """Counts [K + 1, K + 1]: rows are true classes, columns detected ones; the last row is background (false
     positives), the last column missed objects. Pairs are formed by descending IoU above `iou`, whatever the
     class; detections with a score of at most `conf`, crowds, and detections on difficult objects alone
     are ignored."""
-    difficult = ground.select_boxes(ground.difficult)
-    ground = ground.select_boxes(~ground.crowd)
     detections = detections[detections[:, 5] > conf]
-    nothing = len(ground.names)
-    seen = np.full(len(ground.classes), nothing)
-    true = np.full(len(detections), nothing)
-    labels = detections[:, 6].astype(np.int64)
-    for mine, boxes in group_by_image(ground, detections):
-        for i, j in _greedy_pairs(iou_matrix(detections[mine, 1:5], ground.boxes_ltwh[boxes]), iou):
-            seen[boxes[j]] = labels[mine[i]]
-            true[mine[i]] = ground.classes[boxes[j]]
+    pairs, nothing = pair_boxes(ground, detections, iou=iou), len(ground.names)
     matrix = np.zeros((nothing + 1, nothing + 1), dtype=np.int64)
-    np.add.at(matrix, (ground.classes, seen), 1)
-    alone = (true == nothing) & ~_touches(difficult, detections, above=iou)
-    np.add.at(matrix, (true[alone], labels[alone]), 1)
+    np.add.at(matrix, (ground.classes[~ground.crowd], pairs.seen[~ground.crowd]), 1)
+    np.add.at(matrix, (nothing, detections[pairs.stray, 6].astype(np.int64)), 1)
     return matrix
 
 
-def _touches(ground: GroundTruth, detections: Doubles, *, above: float) -> Flags:
+def touches(ground: GroundTruth, detections: Doubles, *, above: float) -> Flags:
     """[D] True where a detection overlaps a true box, whatever its class, with an IoU above the threshold."""
     touched = np.zeros(len(detections), dtype=np.bool_)
     for mine, boxes in group_by_image(ground, detections):

@@ -1,16 +1,13 @@
-"""The record of a test, tested.json: which network was tested, on which data."""
+"""Which network was tested, on which data: a part of the record of a run, run.json."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from yolor_cfg.data.formats.coco_schema import describe_json, read_json
+from yolor_cfg.data.formats.coco_schema import describe_json
 from yolor_cfg.errors import DataError
-from yolor_cfg.runs import save_text
-
-TESTED = "tested.json"
+from yolor_cfg.runs import RECORD, read_record
 
 
 class TestRecord(NamedTuple):
@@ -26,22 +23,16 @@ class TestRecord(NamedTuple):
     task: str | None = None
 
 
-def save_tested(folder: Path, tested: TestRecord) -> None:
-    """Write the record into the folder of a test."""
-    save_text(folder / TESTED, json.dumps(tested._asdict(), indent=1) + "\n")
-
-
 def read_tested(folder: Path) -> TestRecord | None:
-    """The record of a test; None if it has none. Raises DataError if it is damaged."""
-    path = folder / TESTED
-    if not path.is_file():
+    """What was tested, of the record of a run; None where it does not say. Raises DataError if it is
+    damaged."""
+    record = read_record(folder)
+    if "tested" not in record:
         return None
-    found = read_json(str(path))
+    found = record["tested"]
     if not _is_record(found):
-        allowed = "an object with " + ", ".join(TestRecord._fields)
-        raise DataError(
-            "not the record of a test", path=str(path), found=describe_json(found), allowed=allowed
-        )
+        path, allowed = str(folder / RECORD), "an object with " + ", ".join(TestRecord._fields)
+        raise DataError("not the record of a test", path=path, found=describe_json(found), allowed=allowed)
     size = found["size"]
     plain = {**found, "data": tuple(found["data"]), "size": tuple(size) if isinstance(size, list) else size}
     return TestRecord(**plain)

@@ -14,7 +14,7 @@ from yolor_cfg.data.union import select_part
 from yolor_cfg.evaluate.coco import CATEGORY_METRICS, CocoScores, score_coco
 from yolor_cfg.evaluate.curves import Curves, compute_curves
 from yolor_cfg.evaluate.darknet_map import REPORT_CONF, DarknetScores, score_darknet
-from yolor_cfg.evaluate.embeddings import EmbeddingScores
+from yolor_cfg.evaluate.embeddings import EmbeddingScores, embeddings_to_dict
 from yolor_cfg.evaluate.ground_truth import Doubles, GroundTruth
 from yolor_cfg.evaluate.image_labels import LabelScores, label_truth, labels_to_dict, score_labels
 from yolor_cfg.graph import Graph
@@ -263,3 +263,12 @@ def label_documents(labels: Sequence[LabelScores]) -> dict[str, Any]:
         if documents:
             found[key] = documents if len(documents) > 1 else documents[0]
     return found
+
+
+def scores_document(scores: TaskScores, ground: GroundTruth) -> dict[str, Any]:
+    """The scores as a JSON object; without boxes it has none of their entries."""
+    speed = None if scores.speed is None else scores.speed._asdict()
+    plain = {"images": scores.images, "speed_ms": speed, "skipped": list(scores.skipped)}
+    boxes = scores_to_dict(scores.boxes, ground) if scores.boxes else plain
+    vectors = {"embedding": embeddings_to_dict(scores.embedding)} if scores.embedding else {}
+    return {**boxes, **label_documents(scores.labels), **vectors}

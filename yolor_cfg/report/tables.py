@@ -9,27 +9,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from yolor_cfg.errors import count_of
-from yolor_cfg.evaluate.coco import ABSENT, CocoScores
+from yolor_cfg.evaluate.coco import ABSENT, COCO_DESCRIPTIONS, CocoScores
 from yolor_cfg.evaluate.embeddings import FALSE_ACCEPT_RATES, EmbeddingScores
 from yolor_cfg.evaluate.ground_truth import GroundTruth
 from yolor_cfg.evaluate.image_labels import THRESHOLD, LabelScores, label_rows
 from yolor_cfg.evaluate.scores import DatasetScores, Scores, class_rows, mean_summary
 
-COCO_DESCRIPTIONS = {
-    "AP": ("AP", "0.50:0.95", "all", 100),
-    "AP50": ("AP", "0.50", "all", 100),
-    "AP75": ("AP", "0.75", "all", 100),
-    "APs": ("AP", "0.50:0.95", "small", 100),
-    "APm": ("AP", "0.50:0.95", "medium", 100),
-    "APl": ("AP", "0.50:0.95", "large", 100),
-    "AR1": ("AR", "0.50:0.95", "all", 1),
-    "AR10": ("AR", "0.50:0.95", "all", 10),
-    "AR100": ("AR", "0.50:0.95", "all", 100),
-    "ARs": ("AR", "0.50:0.95", "small", 100),
-    "ARm": ("AR", "0.50:0.95", "medium", 100),
-    "ARl": ("AR", "0.50:0.95", "large", 100),
-}
-"""For each of COCO's numbers: precision or recall, IoU, box sizes, and the most detections per image."""
 HEADERS = (
     "class",
     "images",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -17,15 +17,15 @@ from yolor_cfg.data.samplers import SequentialBatchSampler
 from yolor_cfg.data.types import Batch, Dataset
 from yolor_cfg.data.union import select_part
 from yolor_cfg.errors import describe_fault
+from yolor_cfg.evaluate.facts import TestFindings, describe_found
 from yolor_cfg.evaluate.ground_truth import dataset_ground_truth
 from yolor_cfg.evaluate.run import (
     TEST_FAULTS,
     EvalSettings,
     NetworkDetections,
     collect_detections,
-    score_network,
+    score_tasks,
 )
-from yolor_cfg.evaluate.scores import score_label_heads
 from yolor_cfg.images.types import Image
 from yolor_cfg.model import Network
 from yolor_cfg.parallel import broadcast_object, local_device, this_process
@@ -188,50 +188,54 @@ def _draw_label_counts(axes: Axes, names: Sequence[str], counts: NDArray[np.int6
     axes.set_ylim(0, 1.12 * max(1, counts.max(initial=0)))
 
 
-def try_best_plots(folder: Path, job: Job, *, say: Callable[[str], None]) -> None:
+def try_best_plots(folder: Path, job: Job, *, say: Callable[[str], None]) -> list[dict[str, Any]]:
     """Like `save_best_plots`; where the held-out images cannot be tested, that is told instead."""
     try:
-        save_best_plots(folder, job)
+        return save_best_plots(folder, job)
     except TEST_FAULTS as fault:
         if this_process().world_size > 1:
             raise
         say(f"no plots of held-out images: {describe_fault(fault)}")
+        return []
 
 
-def save_best_plots(folder: Path, job: Job) -> None:
+def save_best_plots(folder: Path, job: Job) -> list[dict[str, Any]]:
     """For the best network: curves, the confusion matrix, and held-out images with their labels and with the
-    detections. Every process calls this; only the first one writes."""
+    detections. Every process calls this; only the first one writes, and gets what was found in each data set,
+    as in `evaluate.facts`."""
     best = folder / "weights/best.pt"
     if not len(job.holdout.samples):
-        return
+        return []
     if not broadcast_object(
         best.exists()
     ):  # the first process wrote it before it asks; the others wait for its word
-        return
+        return []
     network = open_trained(job.graph, best, device=local_device(job.options.device))
+    if not job.holdout.parts:
+        return _save_plots(folder, job, network, dataset=job.holdout)
+    tests = []
     for part in job.holdout.parts:
         place = folder / part.name
         if this_process().rank == 0:
             place.mkdir(parents=True, exist_ok=True)
         own = network_of_task(network, part.task)
-        _save_plots(place, job, own, dataset=select_part(job.holdout, part))
-    if not job.holdout.parts:
-        _save_plots(folder, job, network, dataset=job.holdout)
+        found = _save_plots(place, job, own, dataset=select_part(job.holdout, part))
+        tests += [{**one, "name": part.name, "task": part.task} for one in found]
+    return tests
 
 
-def _save_plots(folder: Path, job: Job, network: Network, *, dataset: Dataset) -> None:
-    """The plots of one data set; of the classes that it labels."""
+def _save_plots(folder: Path, job: Job, network: Network, *, dataset: Dataset) -> list[dict[str, Any]]:
+    """The plots of one data set; of the classes that it labels. What was found, in the first process."""
     collected = collect_detections(network, dataset, settings=EvalSettings(batch_size=job.batch_size))
     if collected is None:
-        return
-    has_boxes = bool(job.graph.box_heads) and dataset.has_boxes
-    if has_boxes:
-        ground = dataset_ground_truth(dataset)
-        curves = score_network(ground, collected).classes
+        return []
+    ground, scores = dataset_ground_truth(dataset), score_tasks(network.graph, dataset, collected)
+    if scores.boxes:
+        curves = scores.boxes.classes
         save_curves(folder, curves, ground=ground)
         save_confusion_matrix(folder, ground, collected.detections, confidence=curves.confidence)
-    save_label_scores(folder, score_label_heads(job.graph, dataset, collected.labels))
-    batch = holdout_batch(job, dataset) if has_boxes else None
+    save_label_scores(folder, scores.labels)
+    batch = holdout_batch(job, dataset) if scores.boxes else None
     if batch is not None:
         sheets = {
             "labels": batch,
@@ -239,6 +243,10 @@ def _save_plots(folder: Path, job: Job, network: Network, *, dataset: Dataset) -
         }
         for word, shown in sheets.items():
             save_image(folder / f"val_batch0_{word}.jpg", contact_sheet(shown, dataset.names))
+    skipped = tuple(image for image, _ in collected.skipped)
+    return [
+        describe_found(TestFindings(scores, ground, collected.detections, collected.labels, skipped, dataset))
+    ]
 
 
 def holdout_batch(job: Job, dataset: Dataset) -> Batch | None:

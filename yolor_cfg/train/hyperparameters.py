@@ -27,6 +27,11 @@ def hyperparameters(options: TrainOptions, graph: Graph) -> YolorHyperparameters
         return HYP_PRESETS[options.hyp]
     if options.hyp:
         return parse_hyperparameters(_read_hyp(options.hyp), options.hyp)
+    return default_hyperparameters(options, graph)
+
+
+def default_hyperparameters(options: TrainOptions, graph: Graph) -> YolorHyperparameters:
+    """The preset that is used without --hyp."""
     if options.recipe == "paper":
         return HYP_PRESETS["paper"]
     if graph.dialect.embeds:

@@ -23,6 +23,7 @@ from yolor_cfg.evaluate.scores import TaskScores
 from yolor_cfg.images.types import Image
 from yolor_cfg.parallel import this_process
 from yolor_cfg.runs import save_image, save_text
+from yolor_cfg.train.journal import Journal
 from yolor_cfg.train.setup import Job
 from yolor_cfg.train.state import (
     BOX_COLUMNS,
@@ -51,9 +52,6 @@ MAIN_SCORES = ("AP", "top1", "mAP", "identity_mAP")
 """What an epoch's line says of each of several data sets."""
 SHOWN = (*OWN_COLUMNS[2:], *map(large_column, ("loss", *MAIN_SCORES)))
 """What an epoch's line says."""
-Printer = Callable[[str], None]
-
-
 UNITS = ((86400, "days"), (3600, "h"), (60, "min"))
 """Seconds in a unit, and its name; time is told in the largest unit of which there are two."""
 
@@ -88,11 +86,13 @@ class Clock:
 
 class TrainDrawing(NamedTuple):
     """Functions that draw a batch with its boxes and the curves of the results by epoch (None where nothing
-    can draw them), and one that shows the progress of an epoch."""
+    can draw them), and one that shows the progress of an epoch; and the command that the run was started
+    with, as a shell takes it."""
 
     draw_batch: Callable[[Batch, Sequence[str]], Image]
     draw_results: Callable[[Sequence[EpochResults]], Image | None]
     show_progress: Callable[[Progress], None] = lambda progress: None
+    command: str = ""
 
 
 class StopSignal:
@@ -121,9 +121,9 @@ class RunLogger:
     """Writes progress to the folder of the run and prints it; only the first process does."""
 
     def __init__(
-        self, folder: Path, job: Job, *, drawing: TrainDrawing, say: Printer, stop: StopSignal
+        self, folder: Path, job: Job, *, drawing: TrainDrawing, journal: Journal, stop: StopSignal
     ) -> None:
-        self.folder, self.job, self.drawing, self.say, self.stop = folder, job, drawing, say, stop
+        self.folder, self.job, self.drawing, self.journal, self.stop = folder, job, drawing, journal, stop
         self.first = this_process().rank == 0
         self.clock = Clock(job)
         self.unreadable = 0
@@ -138,6 +138,7 @@ class RunLogger:
         self.clock.start(state.count - 1)
         if not self.first:
             return
+        self.journal.log_batch(self.job.batch_size)
         number, left = state.count - 1, self.job.count - self.job.per_epoch * state.epoch
         place = describe_place(self.job, state, epoch=state.epoch + 1)
         self.drawing.show_progress(Progress(state.batch, min(self.job.per_epoch, left), losses[0], place))
@@ -161,7 +162,8 @@ class RunLogger:
         if period and state.epoch % period == 0:
             self._save_networks(state, f"epoch{state.epoch}")
         self._report_unreadable()
-        self.say(self._format_row(state))
+        self.journal.log_epoch(state.epoch, best=state.best_epoch + 1)
+        self.journal.print(self._format_row(state))
 
     def log_test_fault(self, state: TrainState, fault: Exception) -> None:
         """Say that the test of this epoch failed; until one succeeds, its network counts as the best."""
@@ -174,7 +176,7 @@ class RunLogger:
         place = describe_place(self.job, state, epoch=state.epoch + 1)
         last = state.epoch + 1 >= self.job.epochs
         kept = "the weights are kept" if last else "the weights are kept and training goes on"
-        self.say(f"{place}: the test failed, {kept}: {describe_fault(fault)}")
+        self.journal.say(f"{place}: the test failed, {kept}: {describe_fault(fault)}")
 
     def save(self, state: TrainState) -> None:
         """Save last.pt atomically."""
@@ -221,9 +223,9 @@ class RunLogger:
         """Print the unreadable images found since the last epoch, which others replaced."""
         skipped = self.job.phases[0].loader.images.skipped
         for path, reason in list(skipped.items())[self.unreadable :]:
-            self.say(f"{path}: {reason}; replaced by the next image")
+            self.journal.say(f"{path}: {reason}; replaced by the next image")
         if len(skipped) > self.unreadable:
-            self.say(f"unreadable images: {len(skipped)}")
+            self.journal.say(f"unreadable images: {len(skipped)}")
         self.unreadable = len(skipped)
 
     def _format_row(self, state: TrainState) -> str:

@@ -9,20 +9,18 @@ network ever meets another state of the other.
 from __future__ import annotations
 
 import json
-import platform
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import cv2
-import numpy as np
 import torch
 import yaml
 
 from yolor_cfg import graph as graphs
-from yolor_cfg.errors import CfgError, WeightsError, YolorError, count_of
+from yolor_cfg.engines.machine import describe_machine, describe_processes
+from yolor_cfg.errors import CfgError, WeightsError, YolorError, count_of, describe_fault
 from yolor_cfg.evaluate.ground_truth import problem_lines
 from yolor_cfg.graph import Graph, ReadOptions
 from yolor_cfg.model import Network
@@ -34,9 +32,11 @@ from yolor_cfg.train.dist import convert_sync_batchnorm
 from yolor_cfg.train.freezing import freeze, set_deterministic
 from yolor_cfg.train.hyperparameters import unused_hyperparameters
 from yolor_cfg.train.identities import add_learner
+from yolor_cfg.train.job_facts import describe_job
 from yolor_cfg.train.joint import JointTeacher, add_feature_maps, pair_heads, watch_features
+from yolor_cfg.train.journal import Journal, Printer
 from yolor_cfg.train.layout import join_norms, use_channels_last, widen_heads
-from yolor_cfg.train.logger import LAST, SHEETS, Printer, RunLogger, StopSignal, TrainDrawing, describe_course
+from yolor_cfg.train.logger import LAST, SHEETS, RunLogger, StopSignal, TrainDrawing, describe_course
 from yolor_cfg.train.loop import Ending, train
 from yolor_cfg.train.loss import NonFiniteLoss, initialize_biases
 from yolor_cfg.train.losses.terms import LEARNED, TERMS, LossTerms
@@ -76,15 +76,16 @@ def start_run(
     options = choose_precision(options)
     torch.manual_seed(options.seed)
     set_deterministic(options)
+    journal = Journal(say, drawing.command)
     job = add_large(prepare_job(options, graph=_read_graph(options)))
-    report_faults(job, say)
-    state = build_state(job, say=say)
+    report_faults(job, journal.say)
+    state = build_state(job, say=journal.say)
     say(describe_precision(options))
     say(describe_course(job))
     with _new_run_folder(project, name) as folder, _sole_use(folder):
         if this_process().rank == 0:
             save_run_info(folder, job)
-        return _run_training(folder, job, state, drawing=drawing, say=say)
+        return _run_training(folder, job, state, drawing=drawing, journal=journal)
 
 
 def _read_graph(options: TrainOptions) -> Graph:
@@ -113,12 +114,13 @@ def resume_run(folder: Path, *, drawing: TrainDrawing, say: Printer) -> TrainRes
 def _resume_training(
     folder: Path, options: TrainOptions, *, drawing: TrainDrawing, say: Printer
 ) -> TrainResult:
-    job, state = _load_run(folder, options, say)
+    journal = Journal(say, drawing.command)
+    job, state = _load_run(folder, options, journal.say)
     if state.epoch >= job.epochs:
         say(f"{folder} is finished: all of its {count_of(job.epochs, 'epoch')} are done")
     else:
         say(f"resuming {folder} after batch {state.batch} of epoch {state.epoch + 1}")
-    return _run_training(folder, job, state, drawing=drawing, say=say)
+    return _run_training(folder, job, state, drawing=drawing, journal=journal)
 
 
 def _load_run(folder: Path, options: TrainOptions, say: Printer) -> tuple[Job, TrainState]:
@@ -256,18 +258,7 @@ def save_run_info(folder: Path, job: Job) -> None:
 
 def environment() -> dict[str, Any]:
     """The software and hardware of the run, and the folder from which its paths lead to its data."""
-    return {
-        FOLDER: str(Path.cwd()),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "opencv": cv2.__version__,
-        "machine": platform.machine(),
-        "system": platform.system(),
-        "threads": torch.get_num_threads(),
-        "processes": this_process().world_size,
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else "",
-    }
+    return {FOLDER: str(Path.cwd()), **describe_machine(), **describe_processes()}
 
 
 @contextmanager
@@ -281,20 +272,31 @@ def _sole_use(folder: Path) -> Iterator[None]:
 
 
 def _run_training(
-    folder: Path, job: Job, state: TrainState, *, drawing: TrainDrawing, say: Printer
+    folder: Path, job: Job, state: TrainState, *, drawing: TrainDrawing, journal: Journal
 ) -> TrainResult:
     stop = StopSignal()
-    logger = RunLogger(folder, job, drawing=drawing, say=say, stop=stop)
-    try:
+    logger = RunLogger(folder, job, drawing=drawing, journal=journal, stop=stop)
+    with _noting_faults(journal, folder):
+        if this_process().rank == 0:
+            journal.open(folder, describe_job(job), epoch=state.epoch)
         with stop.listen(), watch_features(state.teacher, state.network):
             ending = train(job, state, logger)
-    except NonFiniteLoss as fault:
-        is_saved = (folder / LAST).exists()
-        fault.hint += f"; the last good state is {folder / LAST}" if is_saved else ""
-        raise
     if ending.reason == "interrupted" and stop.signal == signal.SIGTERM:
         ending = Ending("terminated")
+    journal.close(ending.reason)
     return TrainResult(folder, ending, state, job)
+
+
+@contextmanager
+def _noting_faults(journal: Journal, folder: Path) -> Iterator[None]:
+    """Note what ends the run before its time."""
+    try:
+        yield
+    except BaseException as fault:
+        if isinstance(fault, NonFiniteLoss) and (folder / LAST).exists():
+            fault.hint += f"; the last good state is {folder / LAST}"
+        journal.close(describe_fault(fault))
+        raise
 
 
 def dry_run(options: TrainOptions, *, project: str, name: str, drawing: TrainDrawing, say: Printer) -> Path:

@@ -12,10 +12,11 @@ from yolor_cfg.analysis.models.types import Score, Source
 from yolor_cfg.data.formats.coco_schema import finite_number, read_json
 from yolor_cfg.data.union import GivenData, parse_given, title_parts
 from yolor_cfg.errors import DataError, describe
-from yolor_cfg.evaluate.record import TESTED, TestRecord, read_tested
+from yolor_cfg.evaluate.record import TestRecord, read_tested
 from yolor_cfg.export.facts import is_exported
 from yolor_cfg.files import read_bounded
 from yolor_cfg.graph import Graph, ReadOptions
+from yolor_cfg.runs import RECORD
 from yolor_cfg.train.record import ARGS, load_options
 from yolor_cfg.weights.loading import read_graph
 from yolor_cfg.weights.task_choice import choose_graph
@@ -104,7 +105,7 @@ def _read_test(folder: Path, reading: ReadOptions) -> Source:
         raise DataError(
             "does not say which network was tested",
             path=str(folder),
-            found=f"no {TESTED} in it, as in folders of earlier versions",
+            found=f"nothing of it in {RECORD}, as in folders of earlier versions",
             hint="test it again, or give its cfg, and its AP in a file of --ap",
         )
     graph = _read_tested_graph(tested, folder, reading)
@@ -118,7 +119,7 @@ def _read_tested_graph(tested: TestRecord, folder: Path, reading: ReadOptions) -
     """The graph of the network that was tested, at its size; raises DataError if the file is gone, or holds
     none."""
     if not Path(tested.network).is_file():
-        hint = f"bring it back, or correct the path in {folder / TESTED}"
+        hint = f"bring it back, or correct the path in {folder / RECORD}"
         raise DataError(
             "the network that was tested is gone", path=str(folder), found=tested.network, hint=hint
         )

@@ -134,7 +134,7 @@ def _name_notes(document: CocoDocument, path: str) -> list[Problem]:
 
 def _image_paths(images: Sequence[CocoImage], path: str) -> list[str]:
     """The paths of the images; the folder that contains the first image is tried first for all others."""
-    bases = _base_folders(path)
+    bases = list_image_folders(path)
     names = [image.file_name.replace("\\", "/") for image in images]
     if names and first_existing(names[0], bases) is None:
         names = _shorter_names(names, bases, path)
@@ -151,7 +151,7 @@ def _shorter_names(names: Sequence[str], bases: Sequence[str], path: str) -> lis
     return shorter
 
 
-def _base_folders(path: str) -> list[str]:
+def list_image_folders(path: str) -> list[str]:
     """The JSON's folder and its parent, with their images/ and the folder in the JSON's name (val2017)."""
     folder = os.path.dirname(os.path.abspath(path))
     part = os.path.splitext(os.path.basename(path))[0].rpartition("_")[2]
