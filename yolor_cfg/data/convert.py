@@ -6,7 +6,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -84,13 +84,13 @@ def write_darknet(splits: Mapping[SplitName, Dataset], folder: str | Path) -> Pa
     return Path(folder) / "converted.data"
 
 
-def refuse_no_boxes(splits: Mapping[SplitName, Dataset]) -> None:
-    """Raise DataError for images that have classes alone, which the formats written here have no place
-    for."""
-    for data in splits.values():
+def refuse_no_boxes(parts: Iterable[Dataset], what: str = "convert") -> None:
+    """Raise DataError for images that have classes alone; `what` is to be done with the boxes."""
+    for data in parts:
         if not data.has_boxes:
             hint = "folders and lists of classes are read as they are; yolor data split divides folders"
-            raise DataError("no boxes to convert: the images have classes alone", path=data.origin, hint=hint)
+            message = f"no boxes to {what}: the images have classes alone"
+            raise DataError(message, path=data.origin, hint=hint)
 
 
 def conversion_notes(splits: Mapping[SplitName, Dataset], *, as_coco: bool) -> list[str]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from yolor_cfg.cli.data.options import DATA_FAULT_CODE, SPLITS, data_argument
+from yolor_cfg.cli.data.options import DATA_FAULT_CODE, SPLITS, data_argument, open_splits
 from yolor_cfg.cli.options import (
     echo,
     format_columns,
@@ -41,7 +41,7 @@ def check(path: str, split: SplitName | None, classes: int | None, as_json: bool
     """
     from yolor_cfg.data.overlap import overlap_notes
 
-    opened = _open_splits(path, split, classes)
+    opened = open_splits(path, () if split is None else (split,), classes)
     problems = {str(one): one for part in opened.values() for one in part.problems}
     problems |= {str(one): one for one in overlap_notes(opened)}
     faults = [text for text, problem in problems.items() if problem.kind != "note"]
@@ -56,22 +56,6 @@ def check(path: str, split: SplitName | None, classes: int | None, as_json: bool
         _report_summaries(summaries, faults=faults, notes=notes)
     if faults:
         raise click.exceptions.Exit(DATA_FAULT_CODE)
-
-
-def _open_splits(path: str, split: SplitName | None, classes: int | None) -> dict[str, Dataset]:
-    """The splits by name; two with the same list of images are read once."""
-    from yolor_cfg.data.sources import find_listing, find_splits, read_listing
-    from yolor_cfg.data.types import LabelChecks
-
-    found = find_splits(path) if split is None else {split: find_listing(path, split)}
-    opened: dict[str, Dataset] = {}
-    lists: dict[tuple[str, ...], Dataset] = {}
-    for name, one in found.items():
-        key = tuple(one.listing.images)
-        if key not in lists:
-            lists[key] = read_listing(one, classes=classes, checks=LabelChecks("drop"))
-        opened[name] = lists[key]
-    return opened
 
 
 def summarize(opened: Dataset) -> dict[str, Any]:

@@ -39,7 +39,7 @@ def convert(path: str, out: str, split: tuple[SplitName, ...], fix: Fix | None, 
     if as_coco and len(split) > 1:
         raise click.UsageError("a .json file holds one split: give --split once")
     opened = _open_for_conversion(path, split or (("train",) if as_coco else ()), fix)
-    refuse_no_boxes(opened)
+    refuse_no_boxes(opened.values())
     if as_coco:
         write_coco(next(iter(opened.values())), out, force=force)
     else:
