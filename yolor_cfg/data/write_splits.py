@@ -125,13 +125,18 @@ def _write_jsons(root: Path, parts: Parts) -> str:
 
 def _write_lists(root: Path, parts: Parts) -> dict[SplitName, str]:
     for split, data in parts.items():
-        paths = [os.path.abspath(sample.image) for sample in data.samples]
-        strange = [path for path in paths if path != path.strip() or "\n" in path or "\\" in path]
-        if strange:
-            raise DataError("a list cannot hold this file name", path=data.origin, found=repr(strange[0]))
-        text = "".join(f"{path}\n" for path in paths)
-        (root / f"{split}.txt").write_bytes(text.encode("utf-8", "surrogateescape"))
+        content = list_text([sample.image for sample in data.samples], data.origin)
+        (root / f"{split}.txt").write_bytes(content)
     return {split: f"{split}.txt" for split in parts}
+
+
+def list_text(images: Sequence[str], origin: str) -> bytes:
+    """The content of a list of images, with absolute paths; raises DataError for a name that none holds."""
+    paths = [os.path.abspath(image) for image in images]
+    strange = [path for path in paths if path != path.strip() or "\n" in path or "\\" in path]
+    if strange:
+        raise DataError("a list cannot hold this file name", path=origin, found=repr(strange[0]))
+    return "".join(f"{path}\n" for path in paths).encode("utf-8", "surrogateescape")
 
 
 def _write_data_file(root: Path, parts: Parts) -> str:

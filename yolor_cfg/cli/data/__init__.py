@@ -7,6 +7,7 @@ import click
 from yolor_cfg.cli.data.check import check
 from yolor_cfg.cli.data.convert import convert
 from yolor_cfg.cli.data.draw import draw
+from yolor_cfg.cli.data.duplicates import duplicates
 from yolor_cfg.cli.data.sheet import sheet
 from yolor_cfg.cli.data.split import split
 from yolor_cfg.cli.data.stats import stats
@@ -21,5 +22,5 @@ def data() -> None:
     """
 
 
-for command in (check, stats, sheet, convert, split, draw):
+for command in (check, stats, sheet, duplicates, convert, split, draw):
     data.add_command(command)

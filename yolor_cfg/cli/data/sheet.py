@@ -74,8 +74,8 @@ def sheet(path: str, out: Path, order: str, count: int, seed: int, **options: An
     from yolor_cfg.data.statistics.summary import pick_classes
     from yolor_cfg.data.statistics.table import InputFit, join_tables, label_table
     from yolor_cfg.errors import DataError
-    from yolor_cfg.report.dataset.choose import Choice, crop_parts, image_part
-    from yolor_cfg.report.dataset.sheet import Sheet, write_sheet
+    from yolor_cfg.report.dataset.choose import SheetChoice, crop_parts, image_part
+    from yolor_cfg.report.dataset.sheet import ContactSheet, write_sheet
 
     opened = open_matched(path, options["wanted"])
     first = next(iter(opened.values()))
@@ -84,13 +84,13 @@ def sheet(path: str, out: Path, order: str, count: int, seed: int, **options: An
     table = join_tables([label_table(part) for part in opened.values()]).select_classes(chosen)
     size = options["size"]
     fit = None if size is None else InputFit(size if isinstance(size, tuple) else (size, size))
-    choice = Choice(count, order, seed, fit)
+    choice = SheetChoice(count, order, seed, fit)
     parts = crop_parts(table, choice, chosen) if options["crops"] else [image_part(table, choice)]
     total = sum(len(part.tiles) for part in parts)
     if not total:
         raise DataError("no image has such a box", path=first.origin, found=f"{len(table.classes)} boxes")
     title = f"{first.origin}: {_describe(total, choice.order, crops=options['crops'])}"
-    write_sheet(Sheet(title, parts, options["columns"]), out, force=options["force"])
+    write_sheet(ContactSheet(title, parts, options["columns"]), out, force=options["force"])
     tell_written(out, count_of(total, "object" if options["crops"] else "image", spec=","))
 
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from yolor_cfg.data.statistics.table import Flags, InputFit, LabelTable, Numbers, image_gains
+from yolor_cfg.data.statistics.table import BoxFlags, InputFit, LabelTable, Numbers, image_gains
 from yolor_cfg.data.types import Integers
 
 SMALL, MEDIUM = 32**2, 96**2
@@ -157,7 +157,7 @@ def size_kinds(areas: Numbers) -> Integers:
     return np.searchsorted([SMALL, MEDIUM], areas, side="right")
 
 
-def is_truncated(table: LabelTable) -> Flags:
+def is_truncated(table: LabelTable) -> BoxFlags:
     """Whether each box [T] reaches the border of its image, as one of an object that goes on outside does."""
     ends = table.sizes[table.owners][:, ::-1]
     near = (table.corners[:, :2] < BORDER).any(axis=1) | (table.corners[:, 2:] > ends - BORDER).any(axis=1)

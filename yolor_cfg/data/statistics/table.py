@@ -16,7 +16,7 @@ from yolor_cfg.data.types import BoxColumns, Dataset, Integers, Sample, Samples
 from yolor_cfg.images.types import Size
 
 Numbers = NDArray[np.float64]
-Flags = NDArray[np.bool_]
+BoxFlags = NDArray[np.bool_]
 
 
 class LabelTable(NamedTuple):
@@ -30,8 +30,8 @@ class LabelTable(NamedTuple):
     classes: Integers
     corners: Numbers
     areas: Numbers
-    crowd: Flags
-    difficult: Flags
+    crowd: BoxFlags
+    difficult: BoxFlags
     copies: Integers
 
     @property
@@ -44,7 +44,7 @@ class LabelTable(NamedTuple):
         """Boxes [N] of each image, crowds included."""
         return np.bincount(self.owners, minlength=len(self.paths))
 
-    def select_boxes(self, chosen: Flags) -> LabelTable:
+    def select_boxes(self, chosen: BoxFlags) -> LabelTable:
         """The same images with the chosen boxes alone."""
         columns = {
             key: getattr(self, key)[chosen]

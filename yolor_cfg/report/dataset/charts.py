@@ -29,7 +29,7 @@ def bars_svg(rows: Sequence[tuple[str, Sequence[int]]]) -> str:
         lines.append(_text(left - 8, y + 15, _cut(name), anchor="end"))
         for style, part in zip(PARTS, parts, strict=False):
             width = room * part / most
-            lines.append(_bar(x, y + 3, width, ROW - 6, style=style, tip=f"{name}: {part:,}"))
+            lines.append(_bar(x, y + 3, (width, ROW - 6), style=style, tip=f"{name}: {part:,}"))
             x += width
         lines.append(_text(x + 6, y + 15, f"{sum(parts):,}", style="faint"))
     return _svg(BARS, len(rows) * ROW, lines)
@@ -48,7 +48,7 @@ def histogram_svg(counts: Sequence[int], labels: Sequence[str], *, x_label: str)
     ]
     for number, (count, label) in enumerate(zip(counts, labels, strict=True)):
         height, x = 150 * count / most, LEFT + number * step
-        lines.append(_bar(x + step * 0.08, BASE - height, step * 0.84, height, tip=f"{label}: {count:,}"))
+        lines.append(_bar(x + step * 0.08, BASE - height, (step * 0.84, height), tip=f"{label}: {count:,}"))
         if number % every == 0:
             lines.append(_text(x + step / 2, BASE + 16, label, anchor="middle", style="faint"))
     lines.append(_text((LEFT + WIDE) / 2, BASE + 36, x_label, anchor="middle"))
@@ -96,7 +96,8 @@ def _cell(x: float, y: float, side: float, *, share: float, tip: str) -> str:
     return f'<rect {place} style="fill: {color}"><title>{escape(tip)}</title></rect>'
 
 
-def _bar(x: float, y: float, width: float, height: float, *, tip: str, style: str = "bar") -> str:
+def _bar(x: float, y: float, size: tuple[float, float], *, tip: str, style: str = "bar") -> str:
+    width, height = size
     place = f'x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}"'
     return f'<rect class={style} {place} rx="1.5"><title>{escape(tip)}</title></rect>'
 

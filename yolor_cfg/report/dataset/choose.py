@@ -20,7 +20,7 @@ from yolor_cfg.report.dataset.tiles import crop_tile, image_tile
 ORDERS = ("random", "largest", "smallest", "most", "oddest")
 
 
-class Choice(NamedTuple):
+class SheetChoice(NamedTuple):
     """How many images or objects are shown, in which of `ORDERS`, and the seed of a random order; for the
     oddest ones the input that sides are measured in."""
 
@@ -30,7 +30,7 @@ class Choice(NamedTuple):
     fit: InputFit | None = None
 
 
-def image_part(table: LabelTable, choice: Choice) -> SheetPart:
+def image_part(table: LabelTable, choice: SheetChoice) -> SheetPart:
     """The chosen images, of those that have a box, with all of their boxes."""
     images = np.flatnonzero(table.counts > 0)
     ranks = _image_ranks(table, choice)[images]
@@ -46,7 +46,7 @@ def image_part(table: LabelTable, choice: Choice) -> SheetPart:
     return SheetPart("", tiles)
 
 
-def _image_ranks(table: LabelTable, choice: Choice) -> Numbers:
+def _image_ranks(table: LabelTable, choice: SheetChoice) -> Numbers:
     """A number [N] for each image, the least first; equal ones stay in the order of the data set."""
     if choice.order == "most":
         return -table.counts.astype(np.float64)
@@ -65,7 +65,7 @@ def _shares(table: LabelTable) -> Numbers:
     return np.asarray(table.sides.prod(axis=1) / table.sizes[table.owners].prod(axis=1))
 
 
-def crop_parts(table: LabelTable, choice: Choice, classes: Sequence[int]) -> list[SheetPart]:
+def crop_parts(table: LabelTable, choice: SheetChoice, classes: Sequence[int]) -> list[SheetPart]:
     """A part for each class that has boxes: single objects of it, in the chosen order."""
     ranks = _object_ranks(table, choice)
     parts = []
@@ -79,7 +79,7 @@ def crop_parts(table: LabelTable, choice: Choice, classes: Sequence[int]) -> lis
     return parts
 
 
-def _object_ranks(table: LabelTable, choice: Choice) -> Numbers:
+def _object_ranks(table: LabelTable, choice: SheetChoice) -> Numbers:
     """A number [T] for each box, the least first; infinite for one that is not shown."""
     if choice.order == "oddest":
         ranks = np.full(len(table.classes), np.inf)

@@ -16,8 +16,8 @@ from yolor_cfg.data.statistics.summary import DataSummary
 from yolor_cfg.errors import YolorError, count_of
 from yolor_cfg.files import replace_file
 from yolor_cfg.report.dataset.charts import bars_svg, histogram_svg, map_svg, matrix_svg
-from yolor_cfg.report.dataset.sheet import Sheet, SheetPart, read_page_part, tile_html
-from yolor_cfg.report.dataset.tiles import Tile, crop_tile
+from yolor_cfg.report.dataset.sheet import ContactSheet, SheetPart, read_page_part, tile_html
+from yolor_cfg.report.dataset.tiles import Thumbnail, crop_tile
 
 MOST_BARS, MOST_IN_MATRIX, ODD_TILES, TOP_PAIRS = 60, 40, 8, 20
 CLASS_HEADERS = (
@@ -60,7 +60,7 @@ def draw_page(summary: DataSummary, note: NetworkNote | None = None) -> str:
         "<meta name=viewport content='width=device-width, initial-scale=1'>\n"
         f"<style>\n{read_page_part('page.css')}</style>\n<h1>{title}</h1>\n"
         f"<p class=faint>{escape(summary.origin)} · {escape(summary.format)} · {measure_words(whole)}</p>\n",
-        _facts(whole),
+        _write_facts(whole),
         _splits(summary),
         _classes(summary),
         _shapes(whole),
@@ -90,7 +90,7 @@ def class_cells(one: ClassFigures) -> list[str]:
     return [*start, *counts, *(shape or ["-", "-"]), *ends]
 
 
-def _facts(whole: DataFigures) -> str:
+def _write_facts(whole: DataFigures) -> str:
     used = sum(bool(one.boxes) for one in whole.classes)
     mean = whole.boxes / whole.images if whole.images else 0
     facts = (
@@ -224,7 +224,7 @@ def _oddities(summary: DataSummary) -> Iterator[str]:
         yield _section(title, f"<div class=tiles>\n{tiles}</div>\n")
 
 
-def odd_tile(summary: DataSummary, oddity: Oddity) -> Tile:
+def odd_tile(summary: DataSummary, oddity: Oddity) -> Thumbnail:
     """The label with what is around it, and the box that it is compared with."""
     table = summary.table
     name = os.path.basename(table.paths[table.owners[oddity.row]])
@@ -234,7 +234,7 @@ def odd_tile(summary: DataSummary, oddity: Oddity) -> Tile:
     return crop_tile(table, oddity.row, f"{name}: {words}, {width:.1f} x {height:.1f}", others=others)
 
 
-def odd_sheet(summary: DataSummary, most: int = 24) -> Sheet:
+def odd_sheet(summary: DataSummary, most: int = 24) -> ContactSheet:
     """The first labels of each kind that is worth a look."""
     parts = [
         SheetPart(
@@ -244,7 +244,7 @@ def odd_sheet(summary: DataSummary, most: int = 24) -> Sheet:
         for kind, count in summary.odd_totals.items()
     ]
     title = f"{summary.origin}: {'labels worth a look' if parts else 'no label is worth a look'}"
-    return Sheet(title, parts)
+    return ContactSheet(title, parts)
 
 
 def _pair(*sections: str) -> str:

@@ -20,7 +20,7 @@ from yolor_cfg.errors import YolorError
 from yolor_cfg.files import replace_file
 from yolor_cfg.images.draw import FONT, drawable_name
 from yolor_cfg.images.types import Image
-from yolor_cfg.report.dataset.tiles import HEIGHT, WIDTH, Tile, draw_tile
+from yolor_cfg.report.dataset.tiles import HEIGHT, WIDTH, Thumbnail, draw_tile
 from yolor_cfg.runs import encode_image
 
 PAGE, IMAGES = ".html", (".jpg", ".jpeg", ".png")
@@ -37,10 +37,10 @@ class SheetPart(NamedTuple):
     """A row of tiles, or several, below a title."""
 
     title: str
-    tiles: Sequence[Tile]
+    tiles: Sequence[Thumbnail]
 
 
-class Sheet(NamedTuple):
+class ContactSheet(NamedTuple):
     """What a sheet shows; `columns` is the number of tiles side by side in an image."""
 
     title: str
@@ -48,7 +48,7 @@ class Sheet(NamedTuple):
     columns: int = 6
 
 
-def write_sheet(sheet: Sheet, path: str | Path, *, force: bool = False) -> None:
+def write_sheet(sheet: ContactSheet, path: str | Path, *, force: bool = False) -> None:
     """Write the sheet in the format of the suffix, whole or not at all. Raises YolorError for an image that
     would be too large, and where a file exists, unless forced."""
     target = Path(path)
@@ -64,7 +64,7 @@ def write_sheet(sheet: Sheet, path: str | Path, *, force: bool = False) -> None:
     replace_file(target, lambda file: file.write(data), fault=YolorError, force=force)
 
 
-def sheet_size(sheet: Sheet) -> tuple[int, int]:
+def sheet_size(sheet: ContactSheet) -> tuple[int, int]:
     """Height and width in pixels of the sheet as an image."""
     rows = sum(math.ceil(len(part.tiles) / sheet.columns) for part in sheet.parts)
     titles = TITLE * sum(bool(title) for title in (sheet.title, *(part.title for part in sheet.parts)))
@@ -73,7 +73,7 @@ def sheet_size(sheet: Sheet) -> tuple[int, int]:
     return titles + rows * (HEIGHT + CAPTION + GAP) + GAP, columns * (WIDTH + GAP) + GAP
 
 
-def draw_sheet(sheet: Sheet) -> Image:
+def draw_sheet(sheet: ContactSheet) -> Image:
     """The sheet as RGB pixels [H, W, 3]."""
     canvas = np.full((*sheet_size(sheet), 3), 255, np.uint8)
     top = _write_title(canvas, sheet.title, 0) + GAP
@@ -96,7 +96,7 @@ def _write_title(canvas: Image, title: str, top: int) -> int:
     return top + TITLE
 
 
-def _place_tile(canvas: Image, tile: Tile, place: tuple[int, int]) -> None:
+def _place_tile(canvas: Image, tile: Thumbnail, place: tuple[int, int]) -> None:
     top, left = place
     canvas[top : top + HEIGHT, left : left + WIDTH] = draw_tile(tile)
     text = _fit_text(drawable_name(tile.caption, 0))
@@ -110,7 +110,7 @@ def _fit_text(text: str) -> str:
     return text
 
 
-def _write_page(sheet: Sheet, file: BinaryIO) -> None:
+def _write_page(sheet: ContactSheet, file: BinaryIO) -> None:
     """The page, picture by picture."""
     title = escape(sheet.title)
     head = f"<!doctype html>\n<html lang=en>\n<meta charset=utf-8>\n<title>{title}</title>\n"
@@ -132,7 +132,7 @@ def part_html(part: SheetPart) -> list[str]:
     return [f"<section>\n{title}<div class=tiles>\n", *map(tile_html, part.tiles), "</div>\n</section>\n"]
 
 
-def tile_html(tile: Tile) -> str:
+def tile_html(tile: Thumbnail) -> str:
     """One picture with its caption; its bytes are part of the page."""
     data = base64.b64encode(encode_jpeg(draw_tile(tile))).decode()
     caption, path = escape(tile.caption), escape(tile.path, quote=True)

@@ -25,7 +25,7 @@ MARGIN = 0.25
 """What a crop shows around its object, as a share of its longer side."""
 
 
-class Tile(NamedTuple):
+class Thumbnail(NamedTuple):
     """What a small picture shows: an image, its boxes `corners` [B, 4] in pixels with their class ids, the
     part of the image (left, top, right, bottom) that is shown, None for all, and the words below it."""
 
@@ -37,14 +37,14 @@ class Tile(NamedTuple):
     window: tuple[float, float, float, float] | None = None
 
 
-def image_tile(table: LabelTable, image: int, caption: str) -> Tile:
+def image_tile(table: LabelTable, image: int, caption: str) -> Thumbnail:
     """An image with all of its boxes."""
     rows = slice(*np.searchsorted(table.owners, [image, image + 1]).tolist())
     classes = table.classes[rows].tolist()
-    return Tile(table.paths[image], caption, table.corners[rows], classes, table.names)
+    return Thumbnail(table.paths[image], caption, table.corners[rows], classes, table.names)
 
 
-def crop_tile(table: LabelTable, row: int, caption: str, *, others: Sequence[int] = ()) -> Tile:
+def crop_tile(table: LabelTable, row: int, caption: str, *, others: Sequence[int] = ()) -> Thumbnail:
     """One object with a little around it, and the boxes of these rows besides."""
     image = int(table.owners[row])
     rows = [row, *others]
@@ -57,12 +57,12 @@ def crop_tile(table: LabelTable, row: int, caption: str, *, others: Sequence[int
         min(width, right + around),
         min(height, bottom + around),
     )
-    return Tile(
+    return Thumbnail(
         table.paths[image], caption, table.corners[rows], table.classes[rows].tolist(), table.names, window
     )
 
 
-def draw_tile(tile: Tile, size: tuple[int, int] = (HEIGHT, WIDTH)) -> Image:
+def draw_tile(tile: Thumbnail, size: tuple[int, int] = (HEIGHT, WIDTH)) -> Image:
     """The picture, RGB [H, W, 3] of this height and width, the image in its middle; grey with a word where
     the image cannot be read."""
     canvas = np.full((*size, 3), GROUND, np.uint8)
@@ -85,7 +85,7 @@ def draw_tile(tile: Tile, size: tuple[int, int] = (HEIGHT, WIDTH)) -> Image:
     return canvas
 
 
-def _draw_boxes(image: Image, corners: Numbers, tile: Tile) -> None:
+def _draw_boxes(image: Image, corners: Numbers, tile: Thumbnail) -> None:
     """Frames, then the names of the boxes that have room for them, the largest first."""
     places = np.rint(corners.clip(-1, 4096)).astype(int)
     for label, (left, top, right, bottom) in zip(tile.classes, places.tolist(), strict=True):
