@@ -1,8 +1,8 @@
 """How often `yolor data duplicates` finds a changed image, and how often it takes two images for one.
 
-`python tools/duplicate_rates.py --count 1000` draws images, changes each in every way, compares the changed with
-the original, and the originals with each other; it prints a table in Markdown. `--images FOLDER` takes images of
-yours. `--scale N` measures the time for N drawn images instead.
+`python tools/duplicate_rates.py --count 1000` draws images, changes each in every way, compares the changed
+with the original, and the originals with each other; it prints a table in Markdown. `--images FOLDER` takes
+images of yours. `--scale N` measures the time for N drawn images instead.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from yolor_cfg.data.write_shapes import ShapesOptions, write_shapes
 from yolor_cfg.images.read import read_image
 from yolor_cfg.images.types import Image
 
-Change = Callable[[Image, np.random.Generator], Image]
+ImageChange = Callable[[Image, np.random.Generator], Image]
 SIZE = (192, 256)
 
 
@@ -32,7 +32,7 @@ def recompress(image: Image, quality: int) -> Image:
     return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)
 
 
-def resize(image: Image, gain: float) -> Image:
+def shrink(image: Image, gain: float) -> Image:
     small = cv2.resize(image, None, fx=gain, fy=gain, interpolation=cv2.INTER_AREA)
     return np.asarray(small, np.uint8)
 
@@ -41,16 +41,17 @@ def crop(image: Image, share: float, rng: np.random.Generator) -> Image:
     """Without this share of the height and of the width, somewhere at the borders."""
     height, width = image.shape[:2]
     top, left = (rng.random(2) * share * (height, width)).astype(int)
-    return image[top : top + round(height * (1 - share)), left : left + round(width * (1 - share))]
+    rows, columns = round(height * (1 - share)), round(width * (1 - share))
+    return np.asarray(image[top : top + rows, left : left + columns], np.uint8)
 
 
 def scale_values(image: Image, gain: float) -> Image:
-    return np.clip(image * gain, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(image * gain, 0, 255), np.uint8)
 
 
-CHANGES: dict[str, Change] = {
-    "half the size": lambda image, rng: resize(image, 0.5),
-    "a quarter of the size": lambda image, rng: resize(image, 0.25),
+CHANGES: dict[str, ImageChange] = {
+    "half the size": lambda image, rng: shrink(image, 0.5),
+    "a quarter of the size": lambda image, rng: shrink(image, 0.25),
     "stretched to a square": lambda image, rng: np.asarray(cv2.resize(image, (416, 416)), np.uint8),
     "JPEG quality 95": lambda image, rng: recompress(image, 95),
     "JPEG quality 60": lambda image, rng: recompress(image, 60),
@@ -62,7 +63,7 @@ CHANGES: dict[str, Change] = {
     "5 % cut off": lambda image, rng: crop(image, 0.05, rng),
     "10 % cut off": lambda image, rng: crop(image, 0.10, rng),
     "5 % cut off, half the size, JPEG 50": lambda image, rng: recompress(
-        resize(crop(image, 0.05, rng), 0.5), 50
+        shrink(crop(image, 0.05, rng), 0.5), 50
     ),
     "mirrored": lambda image, rng: image[:, ::-1],
     "mirrored, 2 % cut off": lambda image, rng: crop(image[:, ::-1], 0.02, rng),
@@ -77,7 +78,7 @@ def make_prints(images: Sequence[Image]) -> ImagePrints:
     )
 
 
-def find_rate(images: Sequence[Image], change: Change) -> tuple[float, float]:
+def find_rate(images: Sequence[Image], change: ImageChange) -> tuple[float, float]:
     """The share of the images whose changed copy is linked to them, and of links between two others."""
     rng = np.random.default_rng(0)
     prints = make_prints([*images, *(np.ascontiguousarray(change(image, rng)) for image in images)])
@@ -101,9 +102,8 @@ def measure_scale(count: int) -> None:
         middle = time.perf_counter()
         linked = link_images(paths, prints)
         end = time.perf_counter()
-    print(
-        f"{count:,} images: read {middle - start:.1f} s, compared {end - middle:.1f} s, {len(linked.links)} links"
-    )
+    times = f"read {middle - start:.1f} s, compared {end - middle:.1f} s"
+    print(f"{count:,} images: {times}, {len(linked.links)} links")
 
 
 def print_table(named: dict[str, list[Image]]) -> None:
@@ -128,15 +128,20 @@ def main() -> None:
     if options.scale:
         measure_scale(options.scale)
         return
+    print_table(collect_images(options.count, options.images))
+
+
+def collect_images(count: int, places: Sequence[Path]) -> dict[str, list[Image]]:
+    """Drawn images and those of folders, BGR, by name."""
     named = {}
     with tempfile.TemporaryDirectory() as folder:
         for kind in ("mixed", "coloured"):
-            paths = draw_images(Path(folder), kind, options.count)
+            paths = draw_images(Path(folder), kind, count)
             named[f"drawn, {kind}"] = [np.ascontiguousarray(read_image(path)[..., ::-1]) for path in paths]
-    for place in options.images:
+    for place in places:
         paths = sorted(str(path) for path in place.rglob("*.jpg"))
         named[place.name] = [np.ascontiguousarray(read_image(path)[..., ::-1]) for path in paths]
-    print_table(named)
+    return named
 
 
 if __name__ == "__main__":

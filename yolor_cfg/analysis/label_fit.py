@@ -26,6 +26,13 @@ class HeadView(NamedTuple):
     stride: tuple[float, float]
     boxes: int
 
+    @property
+    def told(self) -> tuple[str, str]:
+        """The words for it, and its boxes."""
+        across, down = self.stride
+        stride = f"{across:g}" if across == down else f"{across:g}x{down:g}"
+        return f"best anchor at stride {stride}", count_of(self.boxes, "box", spec=",")
+
 
 class NetworkView(NamedTuple):
     """What a network sees of N images: boxes that are smaller than a cell of its finest head both ways; boxes
@@ -55,17 +62,12 @@ class NetworkView(NamedTuple):
         """What people are told: words and a value each."""
         wide, high = self.finest
         share = f" ({self.shared / self.boxes:.1%})" if self.boxes else ""
+        below, shared = (count_of(count, "box", spec=",") for count in (self.below_cell, self.shared))
         rows = [
-            (
-                f"smaller than a cell ({wide:g}x{high:g}) of the finest head",
-                count_of(self.below_cell, "box", spec=","),
-            ),
-            ("share cell and best anchor with another", count_of(self.shared, "box", spec=",") + share),
+            (f"smaller than a cell ({wide:g}x{high:g}) of the finest head", below),
+            ("share cell and best anchor with another", shared + share),
+            *(head.told for head in self.heads),
         ]
-        for head in self.heads:
-            across, down = head.stride
-            stride = f"{across:g}" if across == down else f"{across:g}x{down:g}"
-            rows.append((f"best anchor at stride {stride}", count_of(head.boxes, "box", spec=",")))
         if self.preprocess == "letterbox":
             rows.append(("of the input that images fill", f"{self.filled:.1%}"))
         else:

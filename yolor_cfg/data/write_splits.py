@@ -12,10 +12,10 @@ import numpy as np
 import yaml
 
 from yolor_cfg.data.classes import match_classes
-from yolor_cfg.data.convert import to_coco
 from yolor_cfg.data.divide import divide
 from yolor_cfg.data.similar import similar_groups
 from yolor_cfg.data.types import Dataset, Sample, SplitName
+from yolor_cfg.data.writing.coco import to_coco
 from yolor_cfg.errors import DataError
 from yolor_cfg.runs import whole_folder
 

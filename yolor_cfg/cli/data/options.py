@@ -80,7 +80,7 @@ def open_matched(path: str, wanted: Sequence[SplitName]) -> dict[str, Dataset]:
     """Like `open_splits`, for boxes, with the classes of all splits as in the first; faults are counted and
     told."""
     from yolor_cfg.data.classes import match_classes
-    from yolor_cfg.data.convert import refuse_no_boxes
+    from yolor_cfg.data.writing.parts import refuse_no_boxes
 
     opened = open_splits(path, wanted)
     refuse_no_boxes(opened.values(), "look at")

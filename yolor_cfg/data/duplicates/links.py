@@ -12,16 +12,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yolor_cfg.data.duplicates.align import likeness
-from yolor_cfg.data.duplicates.prints import WINDOWS, ImagePrints, describe_windows, mirror_descriptions
+from yolor_cfg.data.duplicates.prints import ImagePrints, describe_windows, mirror_descriptions
 from yolor_cfg.data.similar import equal_keys, source_name
 from yolor_cfg.data.types import Floats, Integers
 from yolor_cfg.errors import DataError
 from yolor_cfg.images.stacks import read_channels
+from yolor_cfg.images.types import Image
 
 THRESHOLD = 0.9
 """Likeness from which on two images count as nearly the same."""
 CANDIDATE = 0.8
 """Correlation of two descriptions from which on their images are compared closely."""
+SAME = 0.99
+"""Likeness from which on a search ends, and pixels may be the same."""
 ROWS = 512
 
 LinkKind = Literal["file", "augmented", "pixels", "near", "mirrored"]
@@ -96,18 +99,35 @@ def link_images(
     group = _Group(len(paths))
     for one, other in equal_keys(prints.digests):
         group.join(ImageLink(one, other, "file", 1.0))
+    comparison = _Comparison(paths, prints.thumbnails, threshold)
     wholes, *_ = windows = describe_windows(prints.thumbnails)
-    searches: list[tuple[LinkKind, Floats]] = [("near", wholes)]
+    _search(group, comparison, wholes, windows=windows, kind="near", progress=progress)
+    for one, other in equal_keys([source_name(path) for path in paths]):
+        group.join(ImageLink(one, other, "augmented", 1.0))
     if mirrors:
-        searches.append(("mirrored", mirror_descriptions(wholes)))
-    for kind, table in searches:
-        for pairs, parts in _candidates(table, windows, group):
-            _link_pairs(group, paths, prints, kind=kind, found=(pairs, parts), threshold=threshold)
-            progress()
-        if kind == "near":
-            for one, other in equal_keys([source_name(path) for path in paths]):
-                group.join(ImageLink(one, other, "augmented", 1.0))
+        mirrored = mirror_descriptions(wholes)
+        _search(group, comparison, mirrored, windows=windows, kind="mirrored", progress=progress)
     return LinkedImages(group.of, group.links)
+
+
+def _search(
+    group: _Group,
+    comparison: _Comparison,
+    table: Floats,
+    *,
+    windows: Sequence[Floats],
+    kind: LinkKind,
+    progress: Callable[[], object],
+) -> None:
+    """Join the images that `table` describes with those that have a window alike."""
+    for pairs, parts in _iter_candidates(table, windows, group):
+        for (one, other), window in zip(pairs.tolist(), parts.tolist(), strict=True):
+            link = None
+            if group.of[one] != group.of[other]:
+                link = comparison.link(one, other, window, kind=kind)
+            if link is not None:
+                group.join(link)
+        progress()
 
 
 def count_steps(count: int, *, mirrors: bool) -> int:
@@ -115,20 +135,13 @@ def count_steps(count: int, *, mirrors: bool) -> int:
     return -(-count // ROWS) * (1 + mirrors)
 
 
-def _candidates(
+def _iter_candidates(
     table: Floats, windows: Sequence[Floats], group: _Group
 ) -> Iterator[tuple[Integers, Integers]]:
     """Blocks of pairs [M, 2] in different groups whose descriptions are alike, the most alike first, with the
-    window [M] of the second that is most like the first. A product of matrices compares all with all."""
+    window [M] of the second that is most like the first."""
     for start in range(0, len(table), ROWS):
-        block = table[start : start + ROWS]
-        best = block @ windows[0].T
-        part = np.zeros(best.shape, np.int8)
-        for number in range(1, len(WINDOWS)):
-            found = block @ windows[number].T
-            better = found > best
-            part[better] = number
-            np.maximum(best, found, out=best)
+        best, part = _compare_windows(table[start : start + ROWS], windows)
         pairs = np.argwhere(best >= CANDIDATE)
         scores, parts = best[pairs[:, 0], pairs[:, 1]], part[pairs[:, 0], pairs[:, 1]]
         pairs[:, 0] += start
@@ -137,26 +150,36 @@ def _candidates(
         yield pairs[apart][order], parts[apart][order].astype(np.int64)
 
 
-def _link_pairs(
-    group: _Group,
-    paths: Sequence[str],
-    prints: ImagePrints,
-    *,
-    kind: LinkKind,
-    found: tuple[Integers, Integers],
-    threshold: float,
-) -> None:
-    """Join the pairs that are alike when looked at closely."""
-    for (one, other), window in zip(found[0].tolist(), found[1].tolist(), strict=True):
-        if group.of[one] == group.of[other]:
-            continue
-        first = prints.thumbnails[one]
+def _compare_windows(block: Floats, windows: Sequence[Floats]) -> tuple[Floats, NDArray[np.int8]]:
+    """[M, N] the correlation of each description with the window of each image that is most like it, and
+    which one that is. Products of matrices compare all with all."""
+    best = block @ windows[0].T
+    part = np.zeros(best.shape, np.int8)
+    for number in range(1, len(windows)):
+        found = block @ windows[number].T
+        part[found > best] = number
+        np.maximum(best, found, out=best)
+    return best, part
+
+
+class _Comparison(NamedTuple):
+    """All that two images are compared by."""
+
+    paths: Sequence[str]
+    thumbnails: Image
+    threshold: float
+
+    def link(self, one: int, other: int, window: int, *, kind: LinkKind) -> ImageLink | None:
+        """The link of two images that are alike when looked at closely; None if they are not."""
+        first = self.thumbnails[one]
         first = np.ascontiguousarray(first[:, ::-1]) if kind == "mirrored" else first
-        score = likeness(first, prints.thumbnails[other], window, enough=max(threshold, 0.99))
-        if score >= threshold:
-            same = kind == "near" and score >= 0.99 and have_same_pixels(paths[one], paths[other])
-            low, high = sorted((one, other))
-            group.join(ImageLink(low, high, "pixels" if same else kind, 1.0 if same else score))
+        score = likeness(first, self.thumbnails[other], window, enough=max(self.threshold, SAME))
+        if score < self.threshold:
+            return None
+        low, high = sorted((one, other))
+        if kind == "near" and score >= SAME and have_same_pixels(self.paths[one], self.paths[other]):
+            return ImageLink(low, high, "pixels", 1.0)
+        return ImageLink(low, high, kind, score)
 
 
 def have_same_pixels(one: str, other: str) -> bool:

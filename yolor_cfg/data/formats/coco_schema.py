@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from yolor_cfg.data.extras import PLAIN, ObjectExtras, make_attributes
 from yolor_cfg.data.labels import DIFFICULT, NO_AREA, LabelRow
 from yolor_cfg.errors import DataError
 from yolor_cfg.images.types import Size
@@ -123,6 +124,19 @@ def annotation_row(one: CocoEntry, class_of: Mapping[Any, int], size: Size) -> L
         return LabelRow(0, label, identity, *centre, *size_in_image, crowd, _area(one))
     except ValueError as fault:
         return str(fault)
+
+
+def coco_extras(one: CocoEntry) -> ObjectExtras:
+    """What an annotation has besides; attributes stand in `attributes`, as CVAT writes them, or alone."""
+    nested = one.get("attributes")
+    given = {key: one[key] for key in PLAIN if key in one} | (nested if isinstance(nested, dict) else {})
+    points = one.get("keypoints")
+    return ObjectExtras(
+        whole_number(one.get("id")),
+        make_attributes({str(name): value for name, value in given.items()}),
+        bool(one.get("segmentation")),
+        isinstance(points, list) and any(points),
+    )
 
 
 def _fault(path: str, key: str, *, reason: str, value: Any) -> DataError:

@@ -9,6 +9,7 @@ import re
 from typing import NamedTuple
 from xml.etree import ElementTree
 
+from yolor_cfg.data.extras import NOTHING, PLAIN, ObjectExtras, make_attributes, parse_attribute
 from yolor_cfg.files import MOST_LABEL_BYTES, read_regular, reason_of
 from yolor_cfg.names import decode_text, tell_encoding
 
@@ -21,11 +22,13 @@ CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 
 class VocObject(NamedTuple):
-    """One object of an XML file: its class name, its corners as text, and whether it is marked difficult."""
+    """One object of an XML file: its class name, its corners as text, whether it is marked difficult, and
+    what it has besides."""
 
     name: str
     corners: list[str]
     difficult: bool
+    extras: ObjectExtras = NOTHING
 
 
 def read_objects(file: str) -> list[VocObject] | str | None:
@@ -77,4 +80,18 @@ def _usual_name(encoding: str) -> str:
 def _parse_object(one: ElementTree.Element) -> VocObject:
     corners = [one.findtext(f"bndbox/{key}", "").strip() for key in CORNERS]
     difficult = one.findtext("difficult", "0").strip() not in ("", "0")
-    return VocObject(one.findtext("name", "").strip(), corners, difficult)
+    return VocObject(one.findtext("name", "").strip(), corners, difficult, _parse_extras(one))
+
+
+def _parse_extras(one: ElementTree.Element) -> ObjectExtras:
+    """The attributes of Pascal VOC, and those of CVAT: `attributes/attribute` with name and value."""
+    own = {key: one.findtext(key, "").strip() for key in PLAIN}
+    more = [
+        (each.findtext("name", "").strip(), each.findtext("value", "").strip())
+        for each in one.iter("attribute")
+    ]
+    given = {key: text for key, text in own.items() if text} | {
+        name: parse_attribute(text) for name, text in more if name and name != "difficult"
+    }
+    mask = one.find("polygon") is not None or one.find("mask") is not None
+    return ObjectExtras(None, make_attributes(given), mask, one.find("part") is not None)

@@ -173,23 +173,18 @@ def _class_figures(
     table: LabelTable, single: LabelTable, number: int, *, areas: Numbers, aspects: Numbers
 ) -> ClassFigures:
     own = single.classes == number
-    images = len(np.unique(single.owners[own]))
+    boxes, images = int(own.sum()), len(np.unique(single.owners[own]))
     small, medium, large = np.bincount(size_kinds(areas[own]), minlength=3).tolist()
-    marked = table.classes == number
-    low, middle, high = np.quantile(aspects[own], (0.05, 0.5, 0.95)).tolist() if own.any() else (0.0,) * 3
+    low, middle, high = np.quantile(aspects[own], (0.05, 0.5, 0.95)).tolist() if boxes else (0.0,) * 3
+    marked = table.select_boxes(table.classes == number)
     return ClassFigures(
-        table.names[number],
-        images,
-        int(own.sum()),
-        small,
-        medium,
-        large,
-        side=float(np.median(np.sqrt(areas[own]))) if own.any() else 0.0,
+        *(table.names[number], images, boxes, small, medium, large),
+        side=float(np.median(np.sqrt(areas[own]))) if boxes else 0.0,
         aspect=(low, middle, high),
-        per_image=float(own.sum() / images) if images else 0.0,
+        per_image=boxes / images if images else 0.0,
         truncated=int(is_truncated(single.select_boxes(own)).sum()),
-        crowds=int((marked & table.crowd & ~table.difficult).sum()),
-        difficult=int((marked & table.difficult).sum()),
+        crowds=int((marked.crowd & ~marked.difficult).sum()),
+        difficult=int(marked.difficult.sum()),
     )
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yolor_cfg.data.overlap import image_paths
-from yolor_cfg.data.types import BoxColumns, Dataset, Integers, Sample, Samples
+from yolor_cfg.data.types import BoxColumns, Dataset, Floats, Integers, Sample, Samples
 from yolor_cfg.images.types import Size
 
 Numbers = NDArray[np.float64]
@@ -69,21 +69,25 @@ def label_table(data: Dataset) -> LabelTable:
     samples = data.samples if isinstance(data.samples, Samples) else _join_samples(data.samples)
     columns, sizes = samples.columns, samples.sizes.astype(np.int64)
     owners = np.repeat(np.arange(len(samples)), np.diff(samples.starts))
-    whole = np.tile(sizes[owners][:, ::-1], 2).astype(np.float64)  # [T, 4] width, height, width, height
-    boxes = columns.boxes_xywh.astype(np.float64)
-    half = boxes[:, 2:] / 2
     return LabelTable(
         data.names,
         image_paths(samples),
         sizes,
         owners,
         columns.classes,
-        np.concatenate([boxes[:, :2] - half, boxes[:, :2] + half], axis=1) * whole,
+        _pixel_corners(columns.boxes_xywh, sizes[owners]),
         columns.areas.astype(np.float64),
         columns.crowd,
         columns.difficult,
         columns.copies,
     )
+
+
+def _pixel_corners(boxes_xywh: Floats, sizes: Integers) -> Numbers:
+    """Left, top, right and bottom [T, 4] in pixels of images of these sizes [T, 2]."""
+    boxes, whole = boxes_xywh.astype(np.float64), np.tile(sizes[:, ::-1], 2).astype(np.float64)
+    half = boxes[:, 2:] / 2
+    return np.concatenate([boxes[:, :2] - half, boxes[:, :2] + half], axis=1) * whole
 
 
 def _join_samples(samples: Sequence[Sample]) -> Samples:

@@ -124,10 +124,6 @@ def _classes(summary: DataSummary) -> str:
     """A bar for each class that occurs, a table, and the names of the others."""
     whole = summary.whole
     ranked = sorted((one for one in whole.classes if one.boxes + one.crowds), key=lambda one: -one.boxes)
-    key = "".join(
-        f'<span><i style="background: var(--{color})"></i>{words}</span>'
-        for color, words in zip(("bar2", "bar", "bar3"), SIZE_WORDS, strict=True)
-    )
     shown = ranked[:MOST_BARS]
     bars = bars_svg([(one.name, (one.small, one.medium, one.large)) for one in shown])
     more = (
@@ -141,9 +137,16 @@ def _classes(summary: DataSummary) -> str:
         f"At the border: boxes that reach the end of their image. {measure_words(whole).capitalize()}.</p>"
     )
     table = _table(list(_class_rows(summary, ranked)), "wide")
-    return _section("Classes", f"<div class=key>{key}</div>{bars}{more}{absent}") + _section(
+    return _section("Classes", f"{_size_key()}{bars}{more}{absent}") + _section(
         "Classes in figures", words + table
     )
+
+
+def _size_key() -> str:
+    """The colours of the parts of a bar in words."""
+    colors = zip(("bar2", "bar", "bar3"), SIZE_WORDS, strict=True)
+    items = (f'<span><i style="background: var(--{color})"></i>{words}</span>' for color, words in colors)
+    return f"<div class=key>{''.join(items)}</div>"
 
 
 def _class_rows(summary: DataSummary, ranked: Sequence[ClassFigures]) -> Iterator[Cells]:

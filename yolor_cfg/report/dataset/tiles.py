@@ -71,18 +71,26 @@ def draw_tile(tile: Thumbnail, size: tuple[int, int] = (HEIGHT, WIDTH)) -> Image
     except DataError:
         cv2.putText(canvas, "cannot be read", (8, size[0] // 2), FONT, 0.45, (90, 90, 90), 1, cv2.LINE_AA)
         return canvas
-    left, top, right, bottom = tile.window or (0, 0, pixels.shape[1], pixels.shape[0])
-    part = pixels[int(top) : int(np.ceil(bottom)), int(left) : int(np.ceil(right))]
+    part, start = _cut_window(pixels, tile.window)
     if not part.size:
         return canvas
     gain = min(size[0] / part.shape[0], size[1] / part.shape[1])
     height, width = max(1, round(part.shape[0] * gain)), max(1, round(part.shape[1] * gain))
     how = cv2.INTER_AREA if gain < 1 else cv2.INTER_CUBIC if tile.window is None else cv2.INTER_NEAREST
     shown = np.ascontiguousarray(cv2.resize(part, (width, height), interpolation=how), np.uint8)
-    _draw_boxes(shown, (tile.corners - np.tile([int(left), int(top)], 2)) * gain, tile)
+    _draw_boxes(shown, (tile.corners - np.tile(start, 2)) * gain, tile)
     row, column = (size[0] - height) // 2, (size[1] - width) // 2
     canvas[row : row + height, column : column + width] = shown
     return canvas
+
+
+def _cut_window(
+    pixels: Image, window: tuple[float, float, float, float] | None
+) -> tuple[Image, tuple[int, int]]:
+    """The part of the image in whole pixels, and where it starts, from the left and from the top."""
+    left, top, right, bottom = window or (0, 0, pixels.shape[1], pixels.shape[0])
+    start = int(left), int(top)
+    return pixels[start[1] : int(np.ceil(bottom)), start[0] : int(np.ceil(right))], start
 
 
 def _draw_boxes(image: Image, corners: Numbers, tile: Thumbnail) -> None:
