@@ -209,7 +209,11 @@ def test_a_nano_network_gets_fitting_anchors_for_blood_cells(shared: Path) -> No
 def test_classes_and_sizes_have_figures_of_their_own() -> None:
     """Against loops that know nothing of our tables; the class of long boxes fits no anchor, and is named."""
     rng = np.random.default_rng(3)
-    sides = {0: rng.uniform(15, 40, (12, 2)), 1: np.array([[90.0, 4.0]] * 12), 2: np.array([[60.0, 50.0]])}
+    sides = {
+        0: rng.uniform(15, 40, (12, 2)),
+        1: np.array([(90.0, 4 + i / 10) for i in range(12)]),
+        2: np.array([[60.0, 50.0]]),
+    }
     folder = data(boxes=())
     lines = [f"{k} 0.5 0.5 {w / 96:.8f} {h / 64:.8f}\n" for k, rows in sides.items() for w, h in rows]
     Path("data/labels/train/0.txt").write_text("".join(lines))
