@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from html import escape
 from importlib import resources
 from pathlib import Path
@@ -117,7 +117,7 @@ def _write_page(sheet: ContactSheet, file: BinaryIO) -> None:
     view = "<meta name=viewport content='width=device-width, initial-scale=1'>\n"
     file.write(f"{head}{view}<style>\n{read_page_part('page.css')}</style>\n<h1>{title}</h1>\n".encode())
     for part in sheet.parts:
-        for text in part_html(part):
+        for text in _part_html(part):
             file.write(text.encode("utf-8", "replace"))
 
 
@@ -126,10 +126,12 @@ def read_page_part(name: str) -> str:
     return (resources.files("yolor_cfg.report.dataset") / "page" / name).read_text(encoding="utf-8")
 
 
-def part_html(part: SheetPart) -> list[str]:
-    """A section with its pictures inside."""
+def _part_html(part: SheetPart) -> Iterator[str]:
+    """A section, picture by picture."""
     title = f"<h2>{escape(part.title)}</h2>\n" if part.title else ""
-    return [f"<section>\n{title}<div class=tiles>\n", *map(tile_html, part.tiles), "</div>\n</section>\n"]
+    yield f"<section>\n{title}<div class=tiles>\n"
+    yield from map(tile_html, part.tiles)
+    yield "</div>\n</section>\n"
 
 
 def tile_html(tile: Thumbnail) -> str:
