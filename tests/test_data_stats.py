@@ -386,3 +386,30 @@ def test_an_image_that_cannot_be_read_is_a_grey_tile() -> None:
 
     tile = draw_tile(Thumbnail("nowhere.png", "x", np.zeros((0, 4)), (), ()))
     assert tile.shape == (180, 240, 3) and (tile == GROUND).mean() > 0.9 and (tile != GROUND).any()
+
+
+def test_a_stack_of_channels_shows_its_first_three(tmp_path: Path) -> None:
+    from yolor_cfg.report.dataset.tiles import Thumbnail, draw_tile
+
+    stack = np.zeros((60, 80, 6), np.uint8)
+    stack[..., 1], stack[..., 4] = 200, 90
+    np.save(tmp_path / "s.npy", stack)
+    tile = draw_tile(Thumbnail(str(tmp_path / "s.npy"), "x", np.zeros((0, 4)), (), ()))
+    assert (tile == (0, 200, 0)).all()
+
+
+def test_a_data_set_without_a_box_has_figures_a_page_and_a_sheet(tmp_path: Path) -> None:
+    """The JSON of a test set lists images and classes alone."""
+    for number in range(2):
+        tiny.save(tmp_path / f"{number}.png", tiny.photo(40, 60, seed=number))
+    images = [{"id": n, "file_name": f"{n}.png", "height": 40, "width": 60} for n in range(2)]
+    place = tmp_path / "test.json"
+    place.write_text(json.dumps({"images": images, "categories": [{"id": 1, "name": "x"}]}))
+    cfg = tmp_path / "tiny.cfg"
+    cfg.write_text(tiny.text())
+    found = stats(place, "--cfg", cfg, "--sheet", tmp_path / "page.html")
+    assert (found["images"], found["boxes"], found["empty"], found["absent"]) == (2, 0, 2, ["x"])
+    assert found["network"]["boxes"] == 0 and found["oddities"] == {"counts": {}, "labels": []}
+    assert "None of the checks found one" in (tmp_path / "page.html").read_text()
+    done = tiny.yolor("data", "sheet", place, tmp_path / "all.png")
+    assert done.exit_code == 0 and "2 images" in done.stderr

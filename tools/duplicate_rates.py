@@ -78,14 +78,15 @@ def make_prints(images: Sequence[Image]) -> ImagePrints:
     )
 
 
-def find_rate(images: Sequence[Image], change: ImageChange) -> tuple[float, float]:
-    """The share of the images whose changed copy is linked to them, and of links between two others."""
+def find_rate(images: Sequence[Image], change: ImageChange) -> tuple[float, int]:
+    """The share of the images whose changed copy is in their group, and the groups with different images."""
     rng = np.random.default_rng(0)
     prints = make_prints([*images, *(np.ascontiguousarray(change(image, rng)) for image in images)])
     count = len(images)
     linked = link_images([f"{number}" for number in range(2 * count)], prints)
-    right = sum(link.one % count == link.other % count for link in linked.links)
-    return right / count, (len(linked.links) - right) / count
+    right = (linked.groups[:count] == linked.groups[count:]).mean()
+    mixed = sum(len({number % count for number in group}) > 1 for group in linked.members())
+    return float(right), mixed
 
 
 def draw_images(folder: Path, kind: str, count: int) -> list[str]:
@@ -111,7 +112,7 @@ def print_table(named: dict[str, list[Image]]) -> None:
     print("|---|" + "---:|" * len(named))
     for words, change in CHANGES.items():
         rates = [find_rate(images, change) for images in named.values()]
-        cells = (f"{found:.1%}" + (f", wrong {wrong:.2%}" if wrong else "") for found, wrong in rates)
+        cells = (f"{found:.1%}" + (f", {mixed} wrong" if mixed else "") for found, mixed in rates)
         print(f"| {words} | " + " | ".join(cells) + " |", flush=True)
     for name, images in named.items():
         linked = link_images([str(number) for number in range(len(images))], make_prints(images))

@@ -84,7 +84,7 @@ def sheet(path: str, out: Path, order: str, count: int, seed: int, **options: An
     table = join_tables([label_table(part) for part in opened.values()]).select_classes(chosen)
     size = options["size"]
     fit = None if size is None else InputFit(size if isinstance(size, tuple) else (size, size))
-    choice = SheetChoice(count, order, seed, fit)
+    choice = SheetChoice(count, order, seed, fit, bare=not words)
     parts = crop_parts(table, choice, chosen) if options["crops"] else [image_part(table, choice)]
     total = sum(len(part.tiles) for part in parts)
     if not total:

@@ -175,6 +175,8 @@ def _class_rows(summary: DataSummary) -> list[list[str]]:
     shown = ranked if is_on("verbose") else used[:MOST_CLASSES]
     most = max((one.boxes for one in ranked), default=0) or 1
     head = ["class", "boxes", "", "images", "an image", "small", "medium", "large", "side", "w/h", "border"]
+    if not shown:
+        return []
     rows = [head, *(_class_cells(one, most) for one in shown)]
     if len(used) > len(shown):
         rows.append([f"... {len(used) - len(shown)} more: -v", *[""] * (len(head) - 1)])

@@ -5,6 +5,7 @@ Legend: N images, T boxes of all images, K classes.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -218,7 +219,7 @@ def _count_together(table: LabelTable) -> Integers:
     shown = np.unique(np.stack([table.owners, table.classes], axis=1), axis=0)
     together = np.zeros((len(table.names), len(table.names)), np.int64)
     starts = np.flatnonzero(np.diff(shown[:, 0], prepend=-1)).tolist()
-    for start, end in zip(starts, [*starts[1:], len(shown)], strict=True):
+    for start, end in pairwise([*starts, len(shown)]):
         classes = shown[start:end, 1]
         together[np.ix_(classes, classes)] += 1
     return together

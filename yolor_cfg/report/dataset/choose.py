@@ -22,17 +22,18 @@ ORDERS = ("random", "largest", "smallest", "most", "oddest")
 
 class SheetChoice(NamedTuple):
     """How many images or objects are shown, in which of `ORDERS`, and the seed of a random order; for the
-    oddest ones the input that sides are measured in."""
+    oddest ones the input that sides are measured in. With `bare` images without boxes are shown too."""
 
     most: int
     order: str = "random"
     seed: int = 0
     fit: InputFit | None = None
+    bare: bool = False
 
 
 def image_part(table: LabelTable, choice: SheetChoice) -> SheetPart:
-    """The chosen images, of those that have a box, with all of their boxes."""
-    images = np.flatnonzero(table.counts > 0)
+    """The chosen images with all of their boxes."""
+    images = np.flatnonzero((table.counts > 0) | choice.bare)
     ranks = _image_ranks(table, choice)[images]
     chosen = images[np.argsort(ranks, kind="stable")][: choice.most]
     odd = odd_counts(table, find_oddities(table, choice.fit)) if choice.order == "oddest" else table.counts

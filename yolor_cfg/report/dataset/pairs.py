@@ -8,6 +8,7 @@ import numpy as np
 
 from yolor_cfg.data.duplicates.findings import DuplicateGroup, Findings
 from yolor_cfg.data.duplicates.links import LINK_KINDS
+from yolor_cfg.errors import count_of
 from yolor_cfg.report.dataset.sheet import ContactSheet, SheetPart
 from yolor_cfg.report.dataset.tiles import Thumbnail
 
@@ -18,9 +19,8 @@ def pairs_sheet(found: Findings, origin: str) -> ContactSheet:
     """The first groups, those that leak first, each with its first images."""
     parts = [_group_part(found, group, number) for number, group in enumerate(found.groups[:MOST_GROUPS], 1)]
     shown = f", the first {MOST_GROUPS}" if len(found.groups) > MOST_GROUPS else ""
-    words = (
-        f"{len(found.groups)} groups of images that belong together{shown}, {len(found.leaks)} of them leaks"
-    )
+    groups, leaks = count_of(len(found.groups), "group"), count_of(len(found.leaks), "leak")
+    words = f"{groups} of images that belong together{shown}, {leaks}"
     return ContactSheet(f"{origin}: {words}", parts, columns=MOST_MEMBERS)
 
 

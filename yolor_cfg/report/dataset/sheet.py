@@ -25,6 +25,8 @@ from yolor_cfg.runs import encode_image
 
 PAGE, IMAGES = ".html", (".jpg", ".jpeg", ".png")
 SHEET_SUFFIXES = (*IMAGES, PAGE)
+LARGE = 0.6
+"""Of the letters of a title, as OpenCV scales them, where there is room."""
 GAP, CAPTION, TITLE = 8, 18, 34
 """Pixels between tiles, of a caption, and of the title of a section."""
 MOST_PIXELS = 120_000_000
@@ -88,11 +90,13 @@ def draw_sheet(sheet: ContactSheet) -> Image:
 
 
 def _write_title(canvas: Image, title: str, top: int) -> int:
-    """Write it, if there is one; returns where the next thing stands."""
+    """Write it as large as there is room, if there is one; returns where the next thing stands."""
     if not title:
         return top
     text = drawable_name(title, 0)
-    cv2.putText(canvas, text, (GAP, top + TITLE - 10), FONT, 0.6, (30, 34, 44), 1, cv2.LINE_AA)
+    width = cv2.getTextSize(text, FONT, LARGE, 1)[0][0]
+    scale = LARGE * min(1.0, (canvas.shape[1] - 2 * GAP) / max(1, width))
+    cv2.putText(canvas, text, (GAP, top + TITLE - 10), FONT, scale, (30, 34, 44), 1, cv2.LINE_AA)
     return top + TITLE
 
 

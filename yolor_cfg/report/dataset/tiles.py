@@ -8,6 +8,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
+from yolor_cfg.data.statistics.channels import read_channel_count
 from yolor_cfg.data.statistics.table import LabelTable, Numbers
 from yolor_cfg.errors import DataError
 from yolor_cfg.images.draw import FONT, class_color, drawable_name, to_rgb
@@ -67,7 +68,7 @@ def draw_tile(tile: Thumbnail, size: tuple[int, int] = (HEIGHT, WIDTH)) -> Image
     the image cannot be read."""
     canvas = np.full((*size, 3), GROUND, np.uint8)
     try:
-        pixels = to_rgb(read_channels(tile.path, 3))
+        pixels = _read_pixels(tile.path)
     except DataError:
         cv2.putText(canvas, "cannot be read", (8, size[0] // 2), FONT, 0.45, (90, 90, 90), 1, cv2.LINE_AA)
         return canvas
@@ -82,6 +83,17 @@ def draw_tile(tile: Thumbnail, size: tuple[int, int] = (HEIGHT, WIDTH)) -> Image
     row, column = (size[0] - height) // 2, (size[1] - width) // 2
     canvas[row : row + height, column : column + width] = shown
     return canvas
+
+
+def _read_pixels(path: str) -> Image:
+    """The image as RGB; of one with more channels the first three."""
+    try:
+        return to_rgb(read_channels(path, 3))
+    except DataError:
+        count = read_channel_count(path)
+        if count <= 3:
+            raise
+        return to_rgb(read_channels(path, count))
 
 
 def _cut_window(
