@@ -11,10 +11,10 @@ if TYPE_CHECKING:
     from yolor_cfg.analysis.class_recall import GroupFit
 
 MOST_CLASSES = 20
-Groups = Sequence["GroupFit"]
+FitRows = Sequence["GroupFit"]
 
 
-def group_entries(classes: Groups, sizes: Groups) -> dict[str, Any]:
+def group_entries(classes: FitRows, sizes: FitRows) -> dict[str, Any]:
     """Both as plain values."""
     return {
         "classes": [_entry(row) for row in classes],
@@ -26,7 +26,7 @@ def _entry(row: GroupFit) -> dict[str, Any]:
     return {**row._asdict(), "before": row.before._asdict(), "after": row.after._asdict()}
 
 
-def group_lines(classes: Groups, sizes: Groups) -> list[str]:
+def group_lines(classes: FitRows, sizes: FitRows) -> list[str]:
     """A table: the classes that are served worst, all with -v, then the sizes."""
     ranked = sorted(classes, key=lambda row: (row.before.recall, row.before.mean_iou))
     shown = ranked if is_on("verbose") else ranked[:MOST_CLASSES]
@@ -42,7 +42,7 @@ def _cells(row: GroupFit) -> list[str]:
     return [row.name, f"{row.boxes:,}", *figures, "served badly" if row.is_poor else ""]
 
 
-def poor_notes(classes: Groups) -> list[str]:
+def poor_notes(classes: FitRows) -> list[str]:
     """A note that names the classes that the anchors of the cfg serve badly; none if there are none."""
     poor = [
         f"{row.name} (recall {row.before.recall:.2f}, mean IoU {row.before.mean_iou:.2f})"

@@ -170,17 +170,13 @@ def anchors(
         save_plot(anchors_chart(found.boxes, *found.anchor_sets), plot, force=force)
     if write and found.is_better:
         _save_cfg(found, write, force=force)
-        notes = (
-            []
-            if size is None
-            else [f"train with --img-size {found.size}: the anchors are made for this size"]
-        )
-        report_warnings((), notes)
+        if size is not None:
+            note = f"train with --img-size {found.size}: the anchors are made for this size"
+            report_warnings((), [note])
     if as_json:
         print_json({**_to_json(found), "written": write if found.is_better else None})
     else:
-        echo("\n".join([*_format_table(found), "", *group_lines(*_group_fits(found))]))
-        report_warnings((), poor_notes(_group_fits(found)[0]))
+        _print_tables(found)
     if not found.is_better:
         _report_no_gain(found, write)
 
@@ -308,6 +304,13 @@ def _head_entries(found: AnchorSearchResult) -> list[dict[str, Any]]:
         }
         for old, new in zip(*map(find_head_anchors, found.graphs), strict=True)
     ]
+
+
+def _print_tables(found: AnchorSearchResult) -> None:
+    """The figures of all boxes, then those of classes and sizes; classes that are served badly are named."""
+    classes, sizes = _group_fits(found)
+    echo("\n".join([*_format_table(found), "", *group_lines(classes, sizes)]))
+    report_warnings((), poor_notes(classes))
 
 
 def _format_table(found: AnchorSearchResult) -> list[str]:
