@@ -231,3 +231,14 @@ def test_work_grows_by_blocks_and_progress_reaches_its_end(pictures: list[Pictur
     link_images(["x"] * COUNT, prints_of(pictures), mirrors=True, progress=lambda: steps.append(1))
     assert len(steps) == count_steps(COUNT, mirrors=True) == 2
     assert count_steps(20_000, mirrors=False) == 40
+
+
+def test_images_without_labels_are_compared_and_unreadable_ones_are_told(
+    pictures: list[Picture], tmp_path: Path
+) -> None:
+    for name in ("a", "b"):
+        tiny.save(tmp_path / f"{name}.png", pictures[0])
+    (tmp_path / "c.png").write_bytes(b"nothing")
+    done = tiny.yolor("data", "duplicates", tmp_path)
+    assert done.exit_code == 0 and "the same bytes" in done.stdout
+    assert f"note: {tmp_path}/c.png: not an image" in done.stderr

@@ -374,3 +374,42 @@ def test_attributes_that_say_nothing_are_no_loss() -> None:
         "",
     ]
     assert ObjectExtras().attributes == {}
+
+
+def test_keys_of_the_json_that_are_not_read_are_named(tmp_path: Path) -> None:
+    root = coco_folder(tmp_path / "a")
+    place = root / "annotations/instances_train.json"
+    document = json.loads(place.read_text()) | {"info": {"year": 2026}, "licenses": []}
+    document["images"][1]["license"] = 3
+    document["annotations"][0]["score"] = 0.5
+    place.write_text(json.dumps(document))
+    told = convert(root, tmp_path / "b", "coco")
+    assert (
+        "train: not written, since it is not read: info, licenses, images.license, annotations.score" in told
+    )
+    assert "val: not written" not in told
+
+
+def test_supercategories_stay_with_their_classes_where_splits_number_them_otherwise(tmp_path: Path) -> None:
+    root = coco_folder(tmp_path / "a")
+    place = root / "annotations/instances_val.json"
+    document = json.loads(place.read_text())
+    swapped = {3: 9, 9: 3, 70: 70, 80: 80}
+    for one in (*document["categories"], *document["annotations"]):
+        key = "id" if "name" in one else "category_id"
+        one[key] = swapped[one[key]]
+    place.write_text(json.dumps(document))
+    convert(root, tmp_path / "b", "coco")
+    after = json.loads((tmp_path / "b/annotations/instances_val.json").read_text())["categories"]
+    assert {one["name"]: one.get("supercategory", "") for one in after} == {
+        one["name"]: one.get("supercategory", "") for one in document["categories"]
+    }
+
+
+def test_the_depth_of_a_grey_image_is_one(tmp_path: Path) -> None:
+    root = tmp_path / "a"
+    layouts.images_and_labels(root, [layouts.Shown("g", [(0, 4, 4, 9, 9)])])
+    layouts.write_text_file(root / "classes.txt", "cat\ndog\n")
+    tiny.save(root / "images/g.png", tiny.photo(48, 64, channels=1))
+    convert(root, tmp_path / "voc", "voc")
+    assert ElementTree.parse(tmp_path / "voc/Annotations/g.xml").getroot().findtext("size/depth") == "1"

@@ -25,10 +25,12 @@ class ObjectExtras(NamedTuple):
 
 class ListingExtras(NamedTuple):
     """What the annotations of a listing have besides: `read(i)` gives those of image i by the name of their
-    row; `above` are the names that stand above the categories, empty: none."""
+    row; `above` are the names that stand above the categories, empty: none; `unused()` the keys of the file
+    that are not read."""
 
     read: Callable[[int], Mapping[str, ObjectExtras]]
     above: tuple[str, ...] = ()
+    unused: Callable[[], tuple[str, ...]] = tuple
 
 
 NOTHING = ObjectExtras()

@@ -85,7 +85,7 @@ def _open_for_conversion(path: str, wanted: tuple[SplitName, ...], fix: Fix | No
     from yolor_cfg.data.classes import match_classes
     from yolor_cfg.data.sources import find_listing, find_splits, read_listing
     from yolor_cfg.data.types import LabelChecks
-    from yolor_cfg.data.writing.parts import read_part, refuse_no_boxes
+    from yolor_cfg.data.writing.parts import read_part, refuse_no_boxes, renumber_part
     from yolor_cfg.evaluate.ground_truth import problem_lines
 
     found = {one: find_listing(path, one) for one in wanted} if wanted else find_splits(path)
@@ -97,7 +97,7 @@ def _open_for_conversion(path: str, wanted: tuple[SplitName, ...], fix: Fix | No
         names = next((part.data.names for part in opened.values()), data.names)
         part = read_part(data, one.listing, fix)
         matched = match_classes(data, names, source="the other splits", by_number=False)
-        opened[split] = part._replace(data=matched)
+        opened[split] = renumber_part(part, matched)
     if not wanted and "val" not in opened:
         report_warnings(
             (), [f"{path}: no val split is written: `yolor data split {path} --val 0.2` makes one"]

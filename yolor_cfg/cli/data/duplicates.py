@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,6 @@ from yolor_cfg.cli.data.options import (
     OutputFile,
     data_argument,
     force_option,
-    open_splits,
     splits_option,
     tell_written,
 )
@@ -25,6 +25,7 @@ from yolor_cfg.cli.options import (
     json_option,
     print_json,
     print_stderr,
+    report_warnings,
 )
 from yolor_cfg.errors import count_of
 
@@ -110,11 +111,23 @@ def _find(
     """The images of all sets, compared; progress is shown if it takes long."""
     from yolor_cfg.data.duplicates.findings import describe_links, place_images
 
-    parts = open_splits(path, wanted)
+    parts = _list_splits(path, wanted)
     if against is not None:
-        parts |= {f"against {name}": part for name, part in open_splits(against, ()).items()}
+        parts |= {f"against {name}": paths for name, paths in _list_splits(against, ()).items()}
     images = place_images(parts)
     return describe_links(images, _link([image.path for image in images], threshold, mirrors=mirrors))
+
+
+def _list_splits(path: str, wanted: tuple[SplitName, ...]) -> dict[str, Sequence[str]]:
+    """The images of each split, whether they have labels or not."""
+    from yolor_cfg.data.sources import find_listing, find_splits
+    from yolor_cfg.errors import DataError
+
+    found = {split: find_listing(path, split) for split in wanted} if wanted else find_splits(path)
+    listed: dict[str, Sequence[str]] = {split: one.listing.images for split, one in found.items()}
+    if not any(listed.values()):
+        raise DataError("no images found", path=path)
+    return listed
 
 
 def _link(paths: list[str], threshold: float, *, mirrors: bool) -> LinkedImages:
@@ -126,6 +139,9 @@ def _link(paths: list[str], threshold: float, *, mirrors: bool) -> LinkedImages:
     hidden = True if is_on("quiet") else None
     with tqdm(total=len(paths), unit="image", delay=PROGRESS_DELAY_S, disable=hidden) as bar:
         prints = read_prints(paths, bar.update)
+    shown = prints.faults if is_on("verbose") else prints.faults[:MOST_SHOWN]
+    more = len(prints.faults) - len(shown)
+    report_warnings((), [*shown, *([f"{more} more images cannot be read: -v"] if more else [])])
     steps = count_steps(len(paths), mirrors=mirrors)
     with tqdm(total=steps, unit="block", delay=PROGRESS_DELAY_S, disable=hidden) as bar:
         return link_images(paths, prints, threshold=threshold, mirrors=mirrors, progress=bar.update)

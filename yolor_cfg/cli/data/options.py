@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from yolor_cfg.cli.options import TextParam, is_on, print_stderr, report_warnings
+from yolor_cfg.cli.options import SizeParam, TextParam, is_on, print_stderr, report_warnings
 
 if TYPE_CHECKING:
     from yolor_cfg.data.types import Dataset, SplitName
@@ -35,6 +35,16 @@ class_option = click.option(
     multiple=True,
     metavar="NAME,...",
     help="Only boxes of these classes, by name or class id; may be repeated.",
+)
+input_option = click.option(
+    "--img-size",
+    "--img",
+    "--imgsz",
+    "size",
+    type=SizeParam(),
+    metavar="N|HxW",
+    help="Measure boxes in pixels of an input of this size, N pixels square or height x width, in place of "
+    "those of their images.",
 )
 force_option = click.option("--force", is_flag=True, help="Overwrite existing files.")
 

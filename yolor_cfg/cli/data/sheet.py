@@ -12,12 +12,13 @@ from yolor_cfg.cli.data.options import (
     class_option,
     data_argument,
     force_option,
+    input_option,
     open_matched,
     split_words,
     splits_option,
     tell_written,
 )
-from yolor_cfg.cli.options import image_options, size_option
+from yolor_cfg.cli.options import image_options
 from yolor_cfg.errors import count_of
 
 SUFFIXES = (".html", ".jpg", ".jpeg", ".png")
@@ -63,7 +64,7 @@ ORDERS = ("random", "largest", "smallest", "most", "oddest")
     metavar="N",
     help="Seed of the random order.",
 )
-@size_option
+@input_option
 @image_options
 @force_option
 def sheet(path: str, out: Path, order: str, count: int, seed: int, **options: Any) -> None:

@@ -12,6 +12,7 @@ from yolor_cfg.cli.data.options import (
     class_option,
     data_argument,
     force_option,
+    input_option,
     open_matched,
     split_words,
     splits_option,
@@ -25,7 +26,6 @@ from yolor_cfg.cli.options import (
     is_on,
     json_option,
     print_json,
-    size_option,
 )
 
 if TYPE_CHECKING:
@@ -46,6 +46,18 @@ What the words mean:
   images without boxes  background alone
   worth a look          labels that are often mistakes, with an example of each kind
 
+\b
+The keys of --json, beside those of the table:
+  classes    a row for each, with aspect: the 5 %, 50 % and 95 % quantiles of width / height
+  together   pairs of classes that stand in one image: images, and lift, how many times as often
+             as by chance
+  side_bins  boxes by the root of their area: bin i counts from 2^(i/2) pixels on
+  objects    images by their number of boxes, 0, 1, 2 ... the last entry 20 and more
+  centres    a grid of counts by the centre of the box, rows from the top
+  oddities   counts of labels worth a look, and up to 100 of each kind
+  network    with --cfg what it sees
+  splits     the same for each split
+
 Boxes are measured in pixels of their images; with --img-size, or at the size of CFG, in pixels
 of the input, as training and testing see them."""
 
@@ -61,7 +73,7 @@ of the input, as training and testing see them."""
     metavar="FILE",
     help="Write a page of all figures with charts (.html), or an image of the labels that are worth a look.",
 )
-@size_option
+@input_option
 @dialect_option
 @image_options
 @json_option

@@ -5,26 +5,22 @@ Legend: N images.
 
 from __future__ import annotations
 
+import math
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from yolor_cfg.data.duplicates.links import LINK_KINDS, ImageLink, LinkedImages
-from yolor_cfg.data.overlap import image_paths
-from yolor_cfg.data.types import Dataset
-from yolor_cfg.images.types import Size
+from yolor_cfg.errors import DataError
+from yolor_cfg.images.headers import read_image_info
 
 
 class PlacedImage(NamedTuple):
-    """An image, the sets that list it (splits, `against` before those of another data set), and its height
-    and width."""
+    """An image and the sets that list it: splits, `against` before those of another data set."""
 
     path: str
     sets: tuple[str, ...]
-    size: Size
 
 
 class DuplicateGroup(NamedTuple):
@@ -87,13 +83,13 @@ class Findings(NamedTuple):
         }
 
 
-def place_images(parts: Mapping[str, Dataset]) -> list[PlacedImage]:
+def place_images(parts: Mapping[str, Sequence[str]]) -> list[PlacedImage]:
     """Each image once, by its real path, with all sets that list it."""
     found: dict[str, PlacedImage] = {}
-    for name, data in parts.items():
-        for path, sample in zip(image_paths(data.samples), data.samples, strict=True):
+    for name, paths in parts.items():
+        for path in paths:
             real = os.path.realpath(path)
-            known = found.get(real, PlacedImage(path, (), sample.size))
+            known = found.get(real, PlacedImage(path, ()))
             if name not in known.sets:
                 found[real] = known._replace(sets=(*known.sets, name))
     return list(found.values())
@@ -126,11 +122,18 @@ def keep_one(found: Findings, chosen: str) -> list[str]:
         if found.is_leak(group):
             dropped.update(group.members)
         else:
-            pixels = [int(np.prod(found.images[number].size)) for number in own]
-            best = own[int(np.argmax(pixels))] if own else -1
+            best = max(own, key=lambda number: _count_pixels(found.images[number].path), default=-1)
             dropped.update(set(own) - {best})
     return [
         image.path
         for number, image in enumerate(found.images)
         if chosen in image.sets and number not in dropped
     ]
+
+
+def _count_pixels(path: str) -> int:
+    """The pixels of an image; 0 if it cannot be read."""
+    try:
+        return math.prod(read_image_info(path).size)
+    except DataError:
+        return 0

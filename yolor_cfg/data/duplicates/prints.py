@@ -38,31 +38,35 @@ WINDOWS = ((0, 0, SIDE), *((x, y, SIDE - CUT) for x, y in ((0, 0), (CUT, 0), (0,
 
 
 class ImagePrints(NamedTuple):
-    """A digest of each file and a grey thumbnail [N, S, S] of its image, 0 where it is flat or unreadable."""
+    """A digest of each file and a grey thumbnail [N, S, S] of its image, 0 where it is flat or unreadable;
+    `faults` says why the unreadable ones are."""
 
     digests: list[bytes]
     thumbnails: Image
+    faults: tuple[str, ...] = ()
 
 
 def read_prints(paths: Sequence[str], progress: Callable[[], object] = lambda: None) -> ImagePrints:
     """The prints of images; `progress` is called after each."""
     digests: list[bytes] = []
+    faults: list[str] = []
     thumbnails = np.zeros((len(paths), SIDE, SIDE), np.uint8)
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        for number, (digest, thumbnail) in enumerate(pool.map(_read_print, paths)):
+        for number, (digest, thumbnail, fault) in enumerate(pool.map(_read_print, paths)):
             digests.append(digest)
             thumbnails[number] = thumbnail
+            faults += [fault] if fault else []
             progress()
-    return ImagePrints(digests, thumbnails)
+    return ImagePrints(digests, thumbnails, tuple(faults))
 
 
-def _read_print(path: str) -> tuple[bytes, Image]:
+def _read_print(path: str) -> tuple[bytes, Image, str]:
     try:
         data = bytes_of(Path(path))
         digest = hashlib.blake2b(data, digest_size=16).digest()
-        return digest, make_thumbnail(read_grey(data, path, least=SIDE))
-    except DataError:
-        return os.fsencode(path), np.zeros((SIDE, SIDE), np.uint8)
+        return digest, make_thumbnail(read_grey(data, path, least=SIDE)), ""
+    except DataError as fault:
+        return os.fsencode(path), np.zeros((SIDE, SIDE), np.uint8), f"{path}: {fault.message}"
 
 
 def make_thumbnail(grey: Image) -> Image:

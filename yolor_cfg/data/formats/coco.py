@@ -17,6 +17,7 @@ from yolor_cfg.data.formats.coco_schema import (
     annotation_row,
     coco_extras,
     read_coco,
+    unused_keys,
 )
 from yolor_cfg.data.labels import ImageLabels, LabelRow, separate_faults
 from yolor_cfg.data.listing import ImageListing, repeated_names
@@ -71,6 +72,7 @@ def list_document(path: str, names: Sequence[str] = ()) -> ImageListing:
                 f"annotations[{n}]": coco_extras(one) for n, one in objects.get(images[index].id, ())
             },
             tuple(document.categories[at].supercategory for at in order),
+            lambda: unused_keys(document),
         ),
     )
 

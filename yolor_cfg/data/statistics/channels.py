@@ -14,8 +14,8 @@ from yolor_cfg.images.declared import FRAMES
 from yolor_cfg.images.read import silence_stderr
 from yolor_cfg.images.stacks import ARRAY_SUFFIX
 
-HEAD_BYTES = 1 << 16
-"""Enough for the frame header of a JPEG unless a large thumbnail or profile stands before it."""
+FIRST_BYTES, HEAD_BYTES = 2048, 1 << 17
+"""The first are enough for most files; a JPEG may have a thumbnail and a profile before its frame header."""
 PNG_CHANNELS = {0: 1, 2: 3, 3: 3, 4: 2, 6: 4}
 """By colour type; a palette gives colours."""
 
@@ -30,8 +30,8 @@ def read_channel_count(path: str) -> int:
     """The channels of one file, as stored; 0 if it cannot be read."""
     try:
         with open_regular(path) as file:
-            head = file.read(HEAD_BYTES)
-        told = _declared_channels(head)
+            head = file.read(FIRST_BYTES)
+            told = _declared_channels(head) or _declared_channels(head + file.read(HEAD_BYTES))
         return told or _decoded_channels(path)
     except (OSError, cv2.error, ValueError):
         return 0

@@ -29,6 +29,7 @@ PLACES: dict[FormatName, str] = {
     "coco": "COCO's files",
     "voc": "Pascal VOC's files",
 }
+MOST_KEYS = 12
 LEAST_SHIFT = 0.01
 """Pixels below which a box has not moved: less than a fraction as float32 tells in a large image."""
 SAME_AREA = 1e-4
@@ -92,6 +93,9 @@ def _part_losses(split: str, part: WrittenPart, target: FormatName) -> Iterator[
             yield Loss(split, kind, number, f"{split}: {_leave_out(number, what, why, place=PLACES[target])}")
     if target == "voc":
         yield from _shift_loss(split, part)
+    if part.unused:
+        text = f"{split}: not written, since it is not read: {', '.join(part.unused[:MOST_KEYS])}"
+        yield Loss(split, "keys", len(part.unused), text + ", ..." * (len(part.unused) > MOST_KEYS))
 
 
 def _leave_out(count: int, what: str, why: str, *, place: str) -> str:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from yolor_cfg.data.classes import plain_name
 from yolor_cfg.data.extras import NOTHING, ObjectExtras
 from yolor_cfg.data.labels import ImageLabels, LabelRow, check_rows
 from yolor_cfg.data.listing import ImageListing
@@ -27,12 +28,13 @@ NINE = ".9g"
 
 
 class WrittenPart(NamedTuple):
-    """A split, what the annotations of its images have besides, image by image and box by box, and the names
-    above its classes."""
+    """A split, what the annotations of its images have besides, image by image and box by box, the names
+    above its classes, and the keys of its file that are not read."""
 
     data: Dataset
     extras: Sequence[Sequence[ObjectExtras]]
     above: tuple[str, ...] = ()
+    unused: tuple[str, ...] = ()
 
 
 WrittenParts = Mapping[SplitName, WrittenPart]
@@ -51,7 +53,14 @@ def read_part(data: Dataset, listing: ImageListing, fix: Fix | None) -> WrittenP
         found.append(
             match_extras(labels, extras.read(index), sample, classes=len(listing.names) or 1 << 16, fix=fix)
         )
-    return WrittenPart(data, found, extras.above)
+    return WrittenPart(data, found, extras.above, extras.unused())
+
+
+def renumber_part(part: WrittenPart, matched: Dataset) -> WrittenPart:
+    """The part with its classes numbered as in the matched data set."""
+    above = dict(zip(map(plain_name, part.data.names), part.above, strict=False))
+    names = tuple(above.get(plain_name(name), "") for name in matched.names) if above else ()
+    return part._replace(data=matched, above=names)
 
 
 def match_extras(

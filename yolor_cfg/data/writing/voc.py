@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from yolor_cfg.data.extras import PLAIN, AttributeValue, ObjectExtras
+from yolor_cfg.data.statistics.channels import read_channel_count
 from yolor_cfg.data.types import Integers, Sample
 from yolor_cfg.data.writing.parts import (
     CONTROL,
@@ -75,7 +76,7 @@ def _annotation(name: str, sample: Sample, objects: Sequence[ElementTree.Element
     _add(root, "folder", "JPEGImages")
     _add(root, "filename", name.encode("utf-8", "replace").decode())
     size = ElementTree.SubElement(root, "size")
-    for key, value in (("width", width), ("height", height), ("depth", 3)):
+    for key, value in (("width", width), ("height", height), ("depth", read_channel_count(sample.image))):
         _add(size, key, str(value))
     _add(root, "segmented", "0")
     root.extend(objects)
