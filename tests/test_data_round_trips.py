@@ -88,7 +88,7 @@ def convert(path: Path, out: Path, target: FormatName, *more: str) -> str:
     return done.stderr
 
 
-def objects_of(part: WrittenPart, *, shift: float = 0.0) -> dict[str, list[tuple[Any, ...]]]:
+def objects_of(part: WrittenPart) -> dict[str, list[tuple[Any, ...]]]:
     """The objects of each image by its file, in an order that does not depend on the format."""
     found: dict[str, list[tuple[Any, ...]]] = {}
     for sample, extras in zip(part.data.samples, part.extras, strict=True):

@@ -36,15 +36,12 @@ class_option = click.option(
     metavar="NAME,...",
     help="Only boxes of these classes, by name or class id; may be repeated.",
 )
+INPUT_HELP = (
+    "Measure boxes in pixels of an input of this size, N pixels square or height x width, in place of those "
+    "of their images."
+)
 input_option = click.option(
-    "--img-size",
-    "--img",
-    "--imgsz",
-    "size",
-    type=SizeParam(),
-    metavar="N|HxW",
-    help="Measure boxes in pixels of an input of this size, N pixels square or height x width, in place of "
-    "those of their images.",
+    *("--img-size", "--img", "--imgsz", "size"), type=SizeParam(), metavar="N|HxW", help=INPUT_HELP
 )
 force_option = click.option("--force", is_flag=True, help="Overwrite existing files.")
 
