@@ -189,8 +189,9 @@ def test_the_table_has_a_row_for_each_class_and_splits_side_by_side(small: Path)
     assert done.exit_code == 0
     lines = [line.split() for line in done.stdout.splitlines()]
     assert lines[0] == ["train", "val", "all"] and lines[1] == ["images", "3", "1", "4"]
-    rows = {words[0]: words for words in lines if words}
+    rows = {words[0]: words for words in reversed(lines) if words}
     assert rows["disc"][1:3] == ["4", "#" * 24] and rows["square"][1:3] == ["3", "#" * 18]
+    assert ["disc", "and", "square", "2", "1.3"] in lines
     assert "classes without a box  1    star" in done.stdout
 
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from yolor_cfg.graph import Graph
 
 SHEET_SUFFIXES = (".html", ".jpg", ".jpeg", ".png")
-MOST_CLASSES, BAR = 30, 24
+MOST_CLASSES, MOST_PAIRS, BAR = 30, 5, 24
 OUTPUT_HELP = """\b
 What the words mean:
   small, medium, large  boxes by area as in COCO: below 32^2, below 96^2, from there on
@@ -95,8 +95,9 @@ def stats(path: str, cfg: str | None, sheet: Path | None, as_json: bool, force: 
     if as_json:
         print_json({**summary.to_json(), "network": None if view is None else view.to_json()})
         return
-    blocks = [_split_rows(summary), _class_rows(summary), _oddity_rows(summary), _network_rows(view)]
-    echo("\n\n".join("\n".join(format_columns(rows, words={0})) for rows in blocks if rows))
+    blocks = [_split_rows(summary), _class_rows(summary), _pair_rows(summary), _oddity_rows(summary)]
+    tables = [format_columns(rows, words={0}) for rows in (*blocks, _network_rows(view)) if rows]
+    echo("\n\n".join(map("\n".join, tables)))
 
 
 def _load(cfg: str, options: dict[str, Any]) -> Graph:
@@ -201,6 +202,15 @@ def _class_cells(one: ClassFigures, most: int) -> list[str]:
     shape = [f"{one.side:.0f}", f"{one.aspect[1]:.2f}"] if one.boxes else ["-", "-"]
     start = [one.name, f"{one.boxes:,}", f"{bar:{BAR}}", f"{one.images:,}", f"{one.per_image:.1f}"]
     return [*start, *counts, *shape, f"{one.truncated / max(1, one.boxes):.0%}"]
+
+
+def _pair_rows(summary: DataSummary) -> list[list[str]]:
+    """The classes that stand in one image most often."""
+    from yolor_cfg.data.statistics.measure import list_pairs
+
+    pairs = list_pairs(summary.whole, MOST_CLASSES if is_on("verbose") else MOST_PAIRS)
+    rows = [[" and ".join(one["classes"]), f"{one['images']:,}", f"{one['lift']:.1f}"] for one in pairs]
+    return [["classes in one image", "images", "times chance"], *rows] if rows else []
 
 
 def _oddity_rows(summary: DataSummary) -> list[list[str]]:
