@@ -334,6 +334,8 @@ def test_orders_of_a_sheet_are_what_they_say(tmp_path: Path) -> None:
     assert [part.title for part in parts] == ["disc: 3 boxes", "square: 3 boxes"]
     assert [len(part.tiles) for part in parts] == [2, 2]
     assert parts[1].tiles[0].caption.endswith("2x2")
+    (odd,) = crop_parts(table, SheetChoice(9, "oddest"), (0, 1, 2))
+    assert odd.title == "square: 3 boxes" and [one.caption[:6] for one in odd.tiles] == ["tiny: "]
 
 
 def test_a_sheet_of_single_objects_and_of_chosen_classes(small: Path, tmp_path: Path) -> None:

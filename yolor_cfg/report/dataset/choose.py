@@ -11,11 +11,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from yolor_cfg.data.statistics.oddities import find_oddities, odd_counts
+from yolor_cfg.data.statistics.oddities import Oddity, find_oddities, odd_counts
 from yolor_cfg.data.statistics.table import InputFit, LabelTable, Numbers
 from yolor_cfg.errors import count_of
 from yolor_cfg.report.dataset.sheet import SheetPart
-from yolor_cfg.report.dataset.tiles import crop_tile, image_tile
+from yolor_cfg.report.dataset.tiles import Thumbnail, crop_tile, image_tile
 
 ORDERS = ("random", "largest", "smallest", "most", "oddest")
 
@@ -67,25 +67,35 @@ def _shares(table: LabelTable) -> Numbers:
 
 
 def crop_parts(table: LabelTable, choice: SheetChoice, classes: Sequence[int]) -> list[SheetPart]:
-    """A part for each class that has boxes: single objects of it, in the chosen order."""
-    ranks = _object_ranks(table, choice)
+    """A part for each class that has boxes: single objects of it, in the chosen order; of odd ones what is
+    odd, with the box that they are compared with."""
+    found = find_oddities(table, choice.fit) if choice.order == "oddest" else []
+    odd = {one.row: one for one in reversed(found)}
+    ranks = _object_ranks(table, choice, list(odd))
     parts = []
     for label in classes:
         rows = np.flatnonzero((table.classes == label) & np.isfinite(ranks))
         shown = rows[np.argsort(ranks[rows], kind="stable")][: choice.most].tolist()
-        tiles = [crop_tile(table, row, _describe_box(table, row)) for row in shown]
+        tiles = [_object_tile(table, row, odd.get(row)) for row in shown]
         if tiles:
             total = count_of(int((table.classes == label).sum()), "box", spec=",")
             parts.append(SheetPart(f"{table.names[label]}: {total}", tiles))
     return parts
 
 
-def _object_ranks(table: LabelTable, choice: SheetChoice) -> Numbers:
+def _object_tile(table: LabelTable, row: int, oddity: Oddity | None) -> Thumbnail:
+    caption = _describe_box(table, row)
+    if oddity is None:
+        return crop_tile(table, row, caption)
+    others = [oddity.other] if oddity.other >= 0 else []
+    return crop_tile(table, row, f"{oddity.kind}: {caption}", others=others)
+
+
+def _object_ranks(table: LabelTable, choice: SheetChoice, odd: Sequence[int]) -> Numbers:
     """A number [T] for each box, the least first; infinite for one that is not shown."""
     if choice.order == "oddest":
         ranks = np.full(len(table.classes), np.inf)
-        for one in find_oddities(table, choice.fit):
-            ranks[one.row] = 0.0
+        ranks[odd] = 0.0
         return ranks
     if choice.order == "random":
         return np.random.default_rng(choice.seed).permutation(len(table.classes)).astype(np.float64)
