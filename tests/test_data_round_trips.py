@@ -413,3 +413,43 @@ def test_the_depth_of_a_grey_image_is_one(tmp_path: Path) -> None:
     tiny.save(root / "images/g.png", tiny.photo(48, 64, channels=1))
     convert(root, tmp_path / "voc", "voc")
     assert ElementTree.parse(tmp_path / "voc/Annotations/g.xml").getroot().findtext("size/depth") == "1"
+
+
+def test_repeated_images_and_labels_and_ids_that_are_no_numbers_are_told(tmp_path: Path) -> None:
+    place = layouts.darknet(tmp_path / "a", layouts.make_split(3, 1))
+    with (tmp_path / "a/train.txt").open("a") as file:
+        file.write("obj/t1.png\n")
+    label = tmp_path / "a/obj/t0.txt"
+    label.write_text(label.read_text() * 3)
+    told = convert(place, tmp_path / "yolo", "yolo")
+    assert "train: 1 repeated image is left out: a folder has each once" in told
+    assert "train: 2 repeated labels are left out: each is written once" in told
+    assert len(list((tmp_path / "yolo/images/train").iterdir())) == 3
+    # Darknet's list keeps that an image counts twice.
+    again = convert(place, tmp_path / "darknet", "darknet")
+    assert "repeated image" not in again
+    assert len((tmp_path / "darknet/train.txt").read_text().split()) == 4
+    assert len(list((tmp_path / "darknet/images/train").iterdir())) == 3
+    root = coco_folder(tmp_path / "c")
+    for split in SPLITS:
+        json_place = root / f"annotations/instances_{split}.json"
+        document = json.loads(json_place.read_text())
+        for one in document["images"]:
+            one["id"] = f"x{one['id']}"
+        for one in document["annotations"]:
+            one["image_id"] = f"x{one['image_id']}"
+        json_place.write_text(json.dumps(document))
+    assert "train: 2 image ids are left out" in convert(root, tmp_path / "d", "coco")
+    ids = json.loads((tmp_path / "d/annotations/instances_train.json").read_text())["images"]
+    assert [one["id"] for one in ids] == [1, 2]
+
+
+def test_equal_boxes_that_would_be_one_line_are_counted(tmp_path: Path) -> None:
+    root = coco_folder(tmp_path / "a")
+    place = root / "annotations/instances_train.json"
+    document = json.loads(place.read_text())
+    document["annotations"].append(document["annotations"][0] | {"id": 1})
+    place.write_text(json.dumps(document))
+    told = convert(root, tmp_path / "yolo", "yolo")
+    assert "train: 1 repeated label is left out" in told
+    assert "repeated label" not in convert(root, tmp_path / "voc", "voc")
