@@ -46,6 +46,15 @@ def similar_groups(paths: Sequence[str]) -> Integers:
     return np.array([groups.find(index) for index in range(len(paths))], np.int64)
 
 
+def join_groups(some: Integers, others: Integers) -> Integers:
+    """The groups [N] of images that are together in either; each is known by its first image again."""
+    groups = _DisjointSets(len(some))
+    for keys in (some.tolist(), others.tolist()):
+        for one, other in equal_keys(keys):
+            groups.join(one, other)
+    return np.array([groups.find(index) for index in range(len(some))], np.int64)
+
+
 class _ImagePrint(NamedTuple):
     """What images are compared by: a digest of the file, and a grey thumbnail [P] with mean 0 and length 1,
     zeros if it is flat or cannot be read."""

@@ -13,7 +13,9 @@ import yaml
 
 from yolor_cfg.data.classes import match_classes
 from yolor_cfg.data.divide import divide
-from yolor_cfg.data.similar import similar_groups
+from yolor_cfg.data.duplicates.links import link_images
+from yolor_cfg.data.duplicates.prints import read_prints
+from yolor_cfg.data.similar import join_groups, similar_groups
 from yolor_cfg.data.types import Dataset, Sample, SplitName
 from yolor_cfg.data.writing.coco import to_coco
 from yolor_cfg.errors import DataError
@@ -63,8 +65,10 @@ def join_datasets(parts: Sequence[Dataset]) -> Dataset:
 
 
 def _groups(samples: Sequence[Sample]) -> np.ndarray:
-    """An image that is listed twice is one group too."""
-    return similar_groups([sample.image for sample in samples])
+    """Images that are similar as a whole, or that `yolor data duplicates` links, mirrored ones too; an image
+    that is listed twice is one group too."""
+    paths = [sample.image for sample in samples]
+    return join_groups(similar_groups(paths), link_images(paths, read_prints(paths)).groups)
 
 
 def _path_groups(samples: Sequence[Sample]) -> np.ndarray:
