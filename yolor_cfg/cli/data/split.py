@@ -42,8 +42,8 @@ def split(path: str, out: str | None, merges: bool, fix: Fix | None, **options: 
     """Divide DATA into images to train on and images to validate on.
 
     Every class has its share in both, and images that are nearly the same stay together: copies, resized,
-    cut or mirrored ones, frames of one scene. The same seed gives the same division. Nothing of DATA is moved or changed: the
-    new folder has lists of its images, and the file to give as --data.
+    cut or mirrored ones, frames of one scene. The same seed gives the same division. Nothing of DATA is moved
+    or changed: the new folder has lists of its images, and the file to give as --data.
     """
     from yolor_cfg.data.write_splits import divide_dataset, write_splits
 
