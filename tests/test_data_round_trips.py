@@ -453,3 +453,21 @@ def test_equal_boxes_that_would_be_one_line_are_counted(tmp_path: Path) -> None:
     told = convert(root, tmp_path / "yolo", "yolo")
     assert "train: 1 repeated label is left out" in told
     assert "repeated label" not in convert(root, tmp_path / "voc", "voc")
+
+
+def test_elements_of_xml_that_are_not_read_are_named(sources: dict[FormatName, Path], tmp_path: Path) -> None:
+    convert(sources["coco"], tmp_path / "voc", "voc")
+    file = tmp_path / "voc/Annotations/train_0.xml"
+    text = file.read_text()
+    assert text.count("<pose>") == 5
+    text = text.replace("<pose>", "<actions><jumping>1</jumping></actions><pose>", 1)
+    file.write_text(text.replace("<segmented>", "<source><database>x</database></source><segmented>"))
+    told = convert(tmp_path / "voc", tmp_path / "again", "voc")
+    assert "train: not written, since it is not read: object.actions, source" in told
+    root = coco_folder(tmp_path / "a")
+    place = root / "annotations/instances_train.json"
+    document = json.loads(place.read_text())
+    document["annotations"][0]["attributes"] = {"tags": ["a", "b"], "color": "red"}
+    place.write_text(json.dumps(document))
+    told = convert(root, tmp_path / "b", "coco")
+    assert "train: not written, since it is not read: annotations.attributes.tags\n" in told

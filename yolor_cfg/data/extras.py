@@ -39,11 +39,12 @@ NOTHING = ObjectExtras()
 def make_attributes(given: Mapping[str, Any]) -> dict[str, AttributeValue]:
     """The attributes that say something; what is no text, truth value or number is left out."""
     known = {name: _plain_value(name, value) for name, value in given.items()}
-    return {
-        name: value
-        for name, value in known.items()
-        if isinstance(value, str | bool | int | float) and value != PLAIN.get(name)
-    }
+    return {name: value for name, value in known.items() if is_attribute(value) and value != PLAIN.get(name)}
+
+
+def is_attribute(value: Any) -> bool:
+    """Whether it is a text, a truth value or a number."""
+    return isinstance(value, str | bool | int | float)
 
 
 def _plain_value(name: str, value: Any) -> Any:

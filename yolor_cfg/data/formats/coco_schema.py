@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from yolor_cfg.data.extras import PLAIN, ObjectExtras, make_attributes
+from yolor_cfg.data.extras import PLAIN, ObjectExtras, is_attribute, make_attributes
 from yolor_cfg.data.labels import DIFFICULT, NO_AREA, LabelRow
 from yolor_cfg.errors import DataError
 from yolor_cfg.images.types import Size
@@ -112,7 +112,13 @@ def read_coco(path: str, *, as_truth: bool = False) -> CocoDocument:
 
 def unused_keys(document: CocoDocument) -> tuple[str, ...]:
     """All keys of the file that are not read, by their place."""
-    return (*document.unused, *_unknown_keys(document.annotations, ANNOTATION_KEYS, "annotations."))
+    nested = [one["attributes"] for one in document.annotations if isinstance(one.get("attributes"), dict)]
+    plain = frozenset(key for one in nested for key, value in one.items() if is_attribute(value))
+    return (
+        *document.unused,
+        *_unknown_keys(document.annotations, ANNOTATION_KEYS, "annotations."),
+        *_unknown_keys(nested, plain, "annotations.attributes."),
+    )
 
 
 def _unknown_keys(entries: Sequence[CocoEntry], known: frozenset[str], place: str = "") -> tuple[str, ...]:

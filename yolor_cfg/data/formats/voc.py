@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 from yolor_cfg.data.extras import ListingExtras, ObjectExtras
-from yolor_cfg.data.formats.voc_xml import VocObject, parse_number, read_objects
+from yolor_cfg.data.formats.voc_xml import VocObject, parse_number, read_objects, unknown_tags
 from yolor_cfg.data.labels import DIFFICULT, ImageLabels, LabelRow, separate_faults
 from yolor_cfg.data.listing import ImageListing
 from yolor_cfg.data.splits import SPLIT_WORDS, missing_split, refuse_undivided, split_of_folder
@@ -67,7 +67,10 @@ def list_images(folder: str, split: SplitName) -> ImageListing:
         _image_paths(part, stems),
         read,
         lambda index: (files[index],),
-        extras=ListingExtras(lambda index: _read_extras(files[index])),
+        extras=ListingExtras(
+            lambda index: _read_extras(files[index]),
+            unused=lambda: tuple(sorted(set[str]().union(*map(unknown_tags, files)))),
+        ),
     )
 
 

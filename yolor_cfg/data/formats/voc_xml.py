@@ -18,6 +18,8 @@ DECLARATION = re.compile(rb"""^\s*<\?xml[^>]*?encoding\s*=\s*["']([A-Za-z0-9._-]
 UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 BOM = b"\xef\xbb\xbf"
 EXPATS_OWN = frozenset({"utf-8", "utf8", "utf-16", "us-ascii", "iso-8859-1"})
+ROOT_TAGS = frozenset("folder filename path size segmented object".split())
+OBJECT_TAGS = frozenset("name difficult bndbox attributes polygon mask part pose truncated occluded".split())
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 
@@ -42,6 +44,18 @@ def read_objects(file: str) -> list[VocObject] | str | None:
     except (ElementTree.ParseError, ValueError, LookupError, RecursionError) as fault:
         return f"not valid XML: {fault}"
     return [_parse_object(one) for one in root.iter("object")]
+
+
+def unknown_tags(file: str) -> set[str]:
+    """The elements of a file that are not read, those of objects behind `object.`; none of a faulty file."""
+    try:
+        root = _parse_xml(read_regular(file, MOST_LABEL_BYTES), file)
+    except (OSError, ElementTree.ParseError, ValueError, LookupError, RecursionError):
+        return set()
+    inside = {
+        f"object.{child.tag}" for one in root.iter("object") for child in one if child.tag not in OBJECT_TAGS
+    }
+    return inside | {child.tag for child in root if child.tag not in ROOT_TAGS}
 
 
 def parse_number(text: str) -> float | None:
