@@ -204,3 +204,45 @@ def test_a_nano_network_gets_fitting_anchors_for_blood_cells(shared: Path) -> No
     assert value["before"]["fitness"] < 0.73 and value["after"]["fitness"] > 0.9
     assert value["after"]["recall"] >= value["before"]["recall"]
     assert value["written"] == "out.cfg" and len(written("out.cfg")) == 9
+
+
+def test_classes_and_sizes_have_figures_of_their_own() -> None:
+    """Against loops that know nothing of our tables; the class of long boxes fits no anchor, and is named."""
+    rng = np.random.default_rng(3)
+    sides = {
+        0: rng.uniform(15, 40, (12, 2)),
+        1: np.array([(90.0, 4 + i / 10) for i in range(12)]),
+        2: np.array([[60.0, 50.0]]),
+    }
+    folder = data(boxes=())
+    lines = [f"{k} 0.5 0.5 {w / 96:.8f} {h / 64:.8f}\n" for k, rows in sides.items() for w, h in rows]
+    Path("data/labels/train/0.txt").write_text("".join(lines))
+    Path("data/classes.txt").write_text("disc\nbar\nblock\n")
+    result = run(cfg(), "--data", folder, "--json", *QUICK)
+    value = json.loads(result.stdout)
+    anchors = [(20.0, 20.0), (40.0, 30.0), (60.0, 70.0)]
+
+    def best_iou(w: float, h: float) -> float:
+        common = [min(w, a) * min(h, b) for a, b in anchors]
+        return max(c / (w * h + a * b - c) for c, (a, b) in zip(common, anchors, strict=True))
+
+    def fits(w: float, h: float) -> bool:
+        return any(max(w / a, a / w, h / b, b / h) < 4 for a, b in anchors)
+
+    for row, (k, name) in zip(value["classes"], enumerate(("disc", "bar", "block")), strict=True):
+        assert (row["name"], row["boxes"], row["is_poor"]) == (name, len(sides[k]), name == "bar")
+        assert row["before"]["recall"] == pytest.approx(np.mean([fits(w, h) for w, h in sides[k]]))
+        wanted = np.mean([best_iou(w, h) for w, h in sides[k]])
+        assert row["before"]["mean_iou"] == pytest.approx(wanted, abs=1e-6)
+    boxes = np.concatenate(list(sides.values()))
+    areas = boxes.prod(axis=1)
+    wanted_counts = {"small": (areas < 1024).sum(), "medium": ((areas >= 1024) & (areas < 9216)).sum()}
+    assert {row["name"]: row["boxes"] for row in value["sizes"]} == wanted_counts
+    for row in value["sizes"]:
+        own = boxes[areas < 1024] if row["name"] == "small" else boxes[areas >= 1024]
+        assert row["before"]["recall"] == pytest.approx(np.mean([fits(w, h) for w, h in own]))
+    shown = run(cfg(), "--data", folder, *QUICK)
+    assert "the anchors serve badly: bar (recall 0.00" in shown.stderr
+    assert [
+        line.split()[0] for line in shown.stdout.splitlines()[-5:]
+    ] == "bar disc block small medium".split()

@@ -10,16 +10,23 @@ import tiny_detector as tiny
 from click.testing import CliRunner
 
 from yolor_cfg.cli.data import data as command
-from yolor_cfg.data.convert import write_coco, write_darknet
+from yolor_cfg.data.extras import NOTHING
 from yolor_cfg.data.sources import open_data
 from yolor_cfg.data.types import Dataset
 from yolor_cfg.data.write_shapes import ShapesOptions, write_shapes
+from yolor_cfg.data.writing.coco import write_coco
+from yolor_cfg.data.writing.darknet import write_darknet
+from yolor_cfg.data.writing.parts import WrittenPart
 from yolor_cfg.errors import DataError
 
 
 @pytest.fixture(scope="module")
 def shapes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_shapes(tmp_path_factory.mktemp("s") / "a", ShapesOptions(6, (64, 96), identities=True))
+
+
+def whole(data: Dataset) -> WrittenPart:
+    return WrittenPart(data, [[NOTHING] * len(sample.classes) for sample in data.samples])
 
 
 def assert_alike(left: Dataset, right: Dataset) -> None:
@@ -45,11 +52,12 @@ def test_a_data_set_comes_back_from_cocos_json(shapes: Path, tmp_path: Path) -> 
 
 def test_a_data_set_comes_back_from_darknets_folder(shapes: Path, tmp_path: Path) -> None:
     splits = {split: open_data(shapes, split=split, caches=False) for split in ("train", "val")}
-    description = write_darknet(splits, tmp_path / "a")
+    parts = {split: whole(data) for split, data in splits.items()}
+    description = write_darknet(parts, tmp_path / "a")
     for split, data in splits.items():
         assert_alike(data, open_data(description, split=split, caches=False))
     with pytest.raises(DataError, match="not empty"):
-        write_darknet(splits, tmp_path / "a")
+        write_darknet(parts, tmp_path / "a")
 
 
 def test_cocos_ids_areas_and_crowds_survive(shared: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import tiny_detector as tiny
 
 from yolor_cfg.data.divide import divide, split_sizes
 from yolor_cfg.data.overlap import similar_names
-from yolor_cfg.data.similar import similar_groups
+from yolor_cfg.data.similar import join_groups, similar_groups
 from yolor_cfg.data.sources import open_data
 from yolor_cfg.data.types import Sample
 from yolor_cfg.runs import PARTIAL_FOLDER
@@ -209,3 +209,24 @@ def test_a_draw_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr("yolor_cfg.data.write_shapes._write_lists", fail)
     assert tiny.yolor("data", "draw", tmp_path / "a", "--count", 4, "--size", 32).exit_code == 130
     assert not (tmp_path / "a").exists()
+
+
+def test_groups_of_two_kinds_are_joined() -> None:
+    """0 and 2 are together in one, 2 and 3 in the other, 1 and 4 in the other alone."""
+    assert join_groups(np.array([0, 1, 0, 3, 4]), np.array([0, 1, 2, 2, 1])).tolist() == [0, 1, 0, 0, 1]
+
+
+def test_after_a_split_no_image_leaks_cut_or_mirrored(tmp_path: Path) -> None:
+    """Every image has a mirrored copy and one with a border cut off; the splits share none of them."""
+    root = tmp_path / "a"
+    for number in range(8):
+        pixels = tiny.photo(96, 128, seed=number)
+        for name, image in (("a", pixels), ("b", pixels[:, ::-1]), ("c", pixels[4:, 5:])):
+            tiny.save(root / f"images/{number}{name}.png", np.ascontiguousarray(image))
+            layouts.write_text_file(root / f"labels/{number}{name}.txt", "0 0.5 0.5 0.2 0.2\n")
+    layouts.write_text_file(root / "classes.txt", "cat\n")
+    result = tiny.yolor("data", "split", root, "--val", 0.25)
+    assert result.exit_code == 0 and "24 similar images in 8 groups" in result.output, result.output
+    found = tiny.yolor("data", "duplicates", tmp_path / "a_split", "--json")
+    assert found.exit_code == 0 and json.loads(found.stdout)["leaks"] == 0
+    assert sum(json.loads(found.stdout)["kinds"].values()) == 16

@@ -15,7 +15,10 @@ ROOT = Path(__file__).resolve().parents[1]
 BACKEND = "import setuptools.build_meta as b, sys; print(getattr(b, sys.argv[1])(sys.argv[2]))"
 KERNELS = "yolor_cfg/engines/native/src"
 GRAMMAR = "editors/vscode/syntaxes/darknet-cfg.tmLanguage.json"
-PAGES = ("yolor_cfg/export/page", "yolor_cfg/report/picture/page", "yolor_cfg/report/run/page")
+PAGES = (
+    "yolor_cfg/export/page",
+    *(f"yolor_cfg/report/{name}/page" for name in ("dataset", "picture", "run")),
+)
 SOURCES = ("yolor_cfg", "cfg", "weights", "tests", "tools", "docs", "editors", "examples")
 
 pytestmark = [

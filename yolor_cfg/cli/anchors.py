@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+from yolor_cfg.cli.anchor_groups import group_entries, group_lines, poor_notes
 from yolor_cfg.cli.options import (
     cfg_argument,
     dialect_option,
@@ -24,6 +25,7 @@ from yolor_cfg.errors import count_of
 
 if TYPE_CHECKING:
     from yolor_cfg.analysis.anchors import AnchorFit, Goal, SearchOptions, Shapes
+    from yolor_cfg.analysis.class_recall import GroupFit, LabeledShapes
     from yolor_cfg.data.types import Fix
     from yolor_cfg.graph import Graph
 
@@ -42,12 +44,17 @@ What is printed, before and after:
 In the yolor dialect a set is better if its fitness is higher and its recall no lower; in the
 darknet dialect, where a box always goes to its most similar anchor, if its mean IoU is higher.
 
+Below stand recall and mean IoU of each class and of small, medium and large boxes (COCO's areas,
+in the input); classes that the anchors of CFG serve badly are named: a recall below 0.95, or a
+mean IoU below 0.85 of that of all boxes.
+
 \b
 The keys of --json:
   size            height, width of the input that the boxes were scaled to
   boxes, small    how many are used, and how many are too small: a side below 2 pixels
   before, after   recall, fitness, mean_iou, and anchors: width, height in input pixels
   heads           section, line, stride (across, down), before and after: its anchors
+  classes, sizes  name, boxes, before and after (recall, fitness, mean_iou); of classes is_poor
   better          whether `after` is better
   written         the new cfg, or null"""
 
@@ -56,11 +63,16 @@ class AnchorSearchResult(NamedTuple):
     """The cfg before and after, the boxes that are used, and what was found for them."""
 
     graphs: tuple[Graph, Graph]
-    boxes: Shapes
+    labeled: LabeledShapes
     small_count: int
     anchor_sets: tuple[Shapes, Shapes]
     fits: tuple[AnchorFit, AnchorFit]
     is_better: bool
+
+    @property
+    def boxes(self) -> Shapes:
+        """Width and height of the boxes in the input."""
+        return self.labeled.shapes
 
     @property
     def size(self) -> str:
@@ -158,16 +170,13 @@ def anchors(
         save_plot(anchors_chart(found.boxes, *found.anchor_sets), plot, force=force)
     if write and found.is_better:
         _save_cfg(found, write, force=force)
-        notes = (
-            []
-            if size is None
-            else [f"train with --img-size {found.size}: the anchors are made for this size"]
-        )
-        report_warnings((), notes)
+        if size is not None:
+            note = f"train with --img-size {found.size}: the anchors are made for this size"
+            report_warnings((), [note])
     if as_json:
         print_json({**_to_json(found), "written": write if found.is_better else None})
     else:
-        echo("\n".join(_format_table(found)))
+        _print_tables(found)
     if not found.is_better:
         _report_no_gain(found, write)
 
@@ -176,9 +185,12 @@ def _task_notes(graph: Graph) -> list[str]:
     return [f"the heads of all tasks get them: {', '.join(graph.tasks)}"] if graph.tasks else []
 
 
-def _read_box_shapes(graph: Graph, data: str, fix: Fix | None) -> tuple[Shapes, int]:
+def _read_box_shapes(graph: Graph, data: str, fix: Fix | None) -> tuple[LabeledShapes, int]:
     """The sizes in the input of the boxes that are used, and how many are too small."""
+    import numpy as np
+
     from yolor_cfg.analysis.anchors import LEAST_SIDE, MOST_SEARCHED, box_shapes
+    from yolor_cfg.analysis.class_recall import LabeledShapes
     from yolor_cfg.data.sources import open_data
     from yolor_cfg.data.types import LabelChecks
     from yolor_cfg.errors import DataError
@@ -203,11 +215,12 @@ def _read_box_shapes(graph: Graph, data: str, fix: Fix | None) -> tuple[Shapes, 
             found=f"{count_of(len(dataset.samples), 'image')}, "
             + (f"{count_of(small, 'box')} too small" if small else "no box"),
         )
-    return shapes[counts], small
+    classes = np.concatenate([one.classes[~one.crowd] for one in dataset.samples])
+    return LabeledShapes(shapes[counts], classes[counts], dataset.names), small
 
 
 def _find_anchors(
-    graph: Graph, boxes: Shapes, small: int, *, wanted: SearchOptions, seed: int
+    graph: Graph, labeled: LabeledShapes, small: int, *, wanted: SearchOptions, seed: int
 ) -> AnchorSearchResult:
     """The search, its result as the new cfg rounds it, and both sets measured on all boxes."""
     from yolor_cfg.analysis.anchor_edit import replace_anchors
@@ -215,7 +228,7 @@ def _find_anchors(
     from yolor_cfg.graph import ReadOptions, build_graph
     from yolor_cfg.lang.syntax import parse
 
-    old = _used_anchors(graph)
+    old, boxes = _used_anchors(graph), labeled.shapes
     before = measure_fit(boxes, old)
     goal = Goal(uses_iou=not graph.dialect.is_pytorch, recall=before.recall)
     best = _run_search(boxes, old, wanted, goal=goal, seed=seed)
@@ -225,7 +238,7 @@ def _find_anchors(
     new = _used_anchors(changed)
     better = goal.rank(boxes, new) > goal.rank(boxes, old)
     return AnchorSearchResult(
-        (graph, changed), boxes, small, (old, new), (before, measure_fit(boxes, new)), better
+        (graph, changed), labeled, small, (old, new), (before, measure_fit(boxes, new)), better
     )
 
 
@@ -265,8 +278,16 @@ def _to_json(found: AnchorSearchResult) -> dict[str, Any]:
         "before": before,
         "after": after,
         "heads": _head_entries(found),
+        **group_entries(*_group_fits(found)),
         "better": found.is_better,
     }
+
+
+def _group_fits(found: AnchorSearchResult) -> tuple[list[GroupFit], list[GroupFit]]:
+    """How well both sets fit each class, and each size."""
+    from yolor_cfg.analysis.class_recall import fit_classes, fit_sizes
+
+    return fit_classes(found.labeled, found.anchor_sets), fit_sizes(found.labeled, found.anchor_sets)
 
 
 def _head_entries(found: AnchorSearchResult) -> list[dict[str, Any]]:
@@ -283,6 +304,13 @@ def _head_entries(found: AnchorSearchResult) -> list[dict[str, Any]]:
         }
         for old, new in zip(*map(find_head_anchors, found.graphs), strict=True)
     ]
+
+
+def _print_tables(found: AnchorSearchResult) -> None:
+    """The figures of all boxes, then those of classes and sizes; classes that are served badly are named."""
+    classes, sizes = _group_fits(found)
+    echo("\n".join([*_format_table(found), "", *group_lines(classes, sizes)]))
+    report_warnings((), poor_notes(classes))
 
 
 def _format_table(found: AnchorSearchResult) -> list[str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
+from yolor_cfg.data.extras import ListingExtras
 from yolor_cfg.data.label_files import DoubleLabels, LabelFolders, label_paths
 from yolor_cfg.data.labels import DIFFICULT, ImageLabels, parse_labels
 from yolor_cfg.data.types import Problem, SplitName
@@ -30,7 +31,8 @@ class ImageListing(NamedTuple):
     `has_boxes` where the labels are classes of whole images; `top` is the k of the accuracy wanted for these,
     `leaves` are the names in a class tree that alone are ranked, empty: its leaves. `annotated` are the names
     that images are labelled for, empty: all. `joined` is the number of the list
-    that each image is in, where the identities of each list are its own.
+    that each image is in, where the identities of each list are its own. `extras` is what annotations have
+    beside classes and boxes, None where they have nothing else.
     """
 
     format: str
@@ -48,6 +50,7 @@ class ImageListing(NamedTuple):
     annotated: tuple[str, ...] = ()
     leaves: tuple[str, ...] = ()
     joined: Mapping[str, int] = MappingProxyType({})
+    extras: ListingExtras | None = None
 
 
 NO_LINES: Mapping[str, str] = {}
@@ -234,6 +237,11 @@ def _resolve_line(line: str, bases: Sequence[str]) -> str:
 
 def image_ids(images: Sequence[str]) -> list[int | str]:
     """The file stems, as numbers where they are numeric; the full paths if two stems are equal."""
-    stems = [os.path.splitext(os.path.basename(image))[0] for image in images]
-    ids: list[int | str] = [int(stem) if stem.isascii() and stem.isdecimal() else stem for stem in stems]
+    ids = list(map(stem_id, images))
     return ids if len(set(ids)) == len(set(images)) else list(images)
+
+
+def stem_id(image: str) -> int | str:
+    """The file stem, as a number where it is numeric."""
+    stem = os.path.splitext(os.path.basename(image))[0]
+    return int(stem) if stem.isascii() and stem.isdecimal() else stem

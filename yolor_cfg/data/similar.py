@@ -38,12 +38,21 @@ def similar_groups(paths: Sequence[str]) -> Integers:
     with ThreadPoolExecutor(4) as pool:
         prints = list(pool.map(_read_print, paths))
     groups = _DisjointSets(len(paths))
-    for keys in ([_source_name(path) for path in paths], [one.digest for one in prints]):
-        for one, other in _equal_keys(keys):
+    for keys in ([source_name(path) for path in paths], [one.digest for one in prints]):
+        for one, other in equal_keys(keys):
             groups.join(one, other)
     for one, other in _alike_pairs(np.stack([one.thumbnail for one in prints])):
         groups.join(one, other)
     return np.array([groups.find(index) for index in range(len(paths))], np.int64)
+
+
+def join_groups(some: Integers, others: Integers) -> Integers:
+    """The groups [N] of images that are together in either; each is known by its first image again."""
+    groups = _DisjointSets(len(some))
+    for keys in (some.tolist(), others.tolist()):
+        for one, other in equal_keys(keys):
+            groups.join(one, other)
+    return np.array([groups.find(index) for index in range(len(some))], np.int64)
 
 
 class _ImagePrint(NamedTuple):
@@ -73,7 +82,7 @@ class _DisjointSets:
         self.above[high] = low
 
 
-def _source_name(path: str) -> str:
+def source_name(path: str) -> str:
     """The path of the image that this one is an augmented copy of; else its own."""
     folder, _, name = path.rpartition("/")
     stem = name.rpartition(".")[0]
@@ -81,7 +90,8 @@ def _source_name(path: str) -> str:
     return f"{folder}/{found['source']}" if found else path
 
 
-def _equal_keys(keys: Sequence[object]) -> Iterator[tuple[int, int]]:
+def equal_keys(keys: Sequence[object]) -> Iterator[tuple[int, int]]:
+    """For each key that came before, its first place and this one."""
     first: dict[object, int] = {}
     for index, key in enumerate(keys):
         if first.setdefault(key, index) != index:
@@ -93,16 +103,17 @@ def _read_print(path: str) -> _ImagePrint:
     try:
         data = bytes_of(Path(path))
         digest = hashlib.blake2b(data, digest_size=16).digest()
-        return _ImagePrint(digest, _thumbnail(_read_grey(data, path)))
+        return _ImagePrint(digest, _thumbnail(read_grey(data, path, least=SIDE)))
     except DataError:
         return _ImagePrint(os.fsencode(path), nothing)
 
 
-def _read_grey(data: bytes, path: str) -> NDArray[np.uint8]:
-    """The grey image [H, W]; of a JPEG a quarter of it, which is quicker."""
+def read_grey(data: bytes, path: str, *, least: int) -> NDArray[np.uint8]:
+    """The grey image [H, W]; of a JPEG a quarter of it, which is quicker, where its sides have `least` pixels
+    then. Raises DataError for what is no image."""
     if data.startswith(JPEG):
         pixels = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_REDUCED_GRAYSCALE_4)
-        if pixels is not None and min(pixels.shape) >= SIDE:
+        if pixels is not None and min(pixels.shape) >= least:
             return np.asarray(pixels, np.uint8)
     return read_channels(path, 1)[..., 0]
 

@@ -12,10 +12,12 @@ import numpy as np
 import yaml
 
 from yolor_cfg.data.classes import match_classes
-from yolor_cfg.data.convert import to_coco
 from yolor_cfg.data.divide import divide
-from yolor_cfg.data.similar import similar_groups
+from yolor_cfg.data.duplicates.links import link_images
+from yolor_cfg.data.duplicates.prints import read_prints
+from yolor_cfg.data.similar import join_groups, similar_groups
 from yolor_cfg.data.types import Dataset, Sample, SplitName
+from yolor_cfg.data.writing.coco import to_coco
 from yolor_cfg.errors import DataError
 from yolor_cfg.runs import whole_folder
 
@@ -63,8 +65,10 @@ def join_datasets(parts: Sequence[Dataset]) -> Dataset:
 
 
 def _groups(samples: Sequence[Sample]) -> np.ndarray:
-    """An image that is listed twice is one group too."""
-    return similar_groups([sample.image for sample in samples])
+    """Images that are similar as a whole, or that `yolor data duplicates` links, mirrored ones too; an image
+    that is listed twice is one group too."""
+    paths = [sample.image for sample in samples]
+    return join_groups(similar_groups(paths), link_images(paths, read_prints(paths)).groups)
 
 
 def _path_groups(samples: Sequence[Sample]) -> np.ndarray:
@@ -125,13 +129,18 @@ def _write_jsons(root: Path, parts: Parts) -> str:
 
 def _write_lists(root: Path, parts: Parts) -> dict[SplitName, str]:
     for split, data in parts.items():
-        paths = [os.path.abspath(sample.image) for sample in data.samples]
-        strange = [path for path in paths if path != path.strip() or "\n" in path or "\\" in path]
-        if strange:
-            raise DataError("a list cannot hold this file name", path=data.origin, found=repr(strange[0]))
-        text = "".join(f"{path}\n" for path in paths)
-        (root / f"{split}.txt").write_bytes(text.encode("utf-8", "surrogateescape"))
+        content = list_text([sample.image for sample in data.samples], data.origin)
+        (root / f"{split}.txt").write_bytes(content)
     return {split: f"{split}.txt" for split in parts}
+
+
+def list_text(images: Sequence[str], origin: str) -> bytes:
+    """The content of a list of images, with absolute paths; raises DataError for a name that none holds."""
+    paths = [os.path.abspath(image) for image in images]
+    strange = [path for path in paths if path != path.strip() or "\n" in path or "\\" in path]
+    if strange:
+        raise DataError("a list cannot hold this file name", path=origin, found=repr(strange[0]))
+    return "".join(f"{path}\n" for path in paths).encode("utf-8", "surrogateescape")
 
 
 def _write_data_file(root: Path, parts: Parts) -> str:

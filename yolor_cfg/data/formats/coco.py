@@ -9,7 +9,16 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from yolor_cfg.data.formats.coco_schema import CocoDocument, CocoEntry, CocoImage, annotation_row, read_coco
+from yolor_cfg.data.extras import ListingExtras
+from yolor_cfg.data.formats.coco_schema import (
+    CocoDocument,
+    CocoEntry,
+    CocoImage,
+    annotation_row,
+    coco_extras,
+    read_coco,
+    unused_keys,
+)
 from yolor_cfg.data.labels import ImageLabels, LabelRow, separate_faults
 from yolor_cfg.data.listing import ImageListing, repeated_names
 from yolor_cfg.data.splits import SPLIT_WORDS, missing_split, refuse_undivided, split_of_folder, split_of_name
@@ -58,6 +67,13 @@ def list_document(path: str, names: Sequence[str] = ()) -> ImageListing:
         tuple(_name_notes(document, path)),
         category_ids=tuple(class_of),
         is_labeled=document.is_labeled,
+        extras=ListingExtras(
+            lambda index: {
+                f"annotations[{n}]": coco_extras(one) for n, one in objects.get(images[index].id, ())
+            },
+            tuple(document.categories[at].supercategory for at in order),
+            lambda: unused_keys(document),
+        ),
     )
 
 

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from yolor_cfg.data.extras import PLAIN, ObjectExtras, is_attribute, make_attributes
 from yolor_cfg.data.labels import DIFFICULT, NO_AREA, LabelRow
 from yolor_cfg.errors import DataError
 from yolor_cfg.images.types import Size
@@ -16,6 +17,12 @@ from yolor_cfg.names import read_text
 CocoEntry = Mapping[str, Any]
 LARGEST_ID = 2**53
 SHOWN = 60
+PARTS = frozenset({"images", "annotations", "categories"})
+IMAGE_KEYS = frozenset({"id", "file_name", "height", "width"})
+ANNOTATION_KEYS = frozenset(
+    "id image_id category_id bbox area iscrowd difficult track_id identity attributes segmentation keypoints "
+    "num_keypoints truncated occluded pose".split()
+)
 LONE_SURROGATE = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 """Half a character; those left out stand for bytes of file names that are not UTF-8."""
 
@@ -39,13 +46,15 @@ class CocoCategory(NamedTuple):
 class CocoDocument(NamedTuple):
     """The checked JSON: categories sorted by id, annotations as they stand, each of a listed image.
 
-    `is_labeled` is False for the JSON of a test set, which has no annotations.
+    `is_labeled` is False for the JSON of a test set, which has no annotations; `unused` are the keys of the
+    document and of its images that are not read.
     """
 
     images: tuple[CocoImage, ...]
     categories: tuple[CocoCategory, ...]
     annotations: Sequence[CocoEntry]
     is_labeled: bool
+    unused: tuple[str, ...] = ()
 
 
 def read_json(path: str) -> Any:
@@ -97,7 +106,26 @@ def read_coco(path: str, *, as_truth: bool = False) -> CocoDocument:
         left_out = set(strangers)
         annotations = [one for number, one in enumerate(annotations) if number not in left_out]
     kept = drop_root_category(categories, {str(one.get("category_id")) for one in annotations})
-    return CocoDocument(images, kept, annotations, is_labeled=bool(annotations))
+    unused = (*_unknown_keys([content], PARTS), *_unknown_keys(content["images"], IMAGE_KEYS, "images."))
+    return CocoDocument(images, kept, annotations, is_labeled=bool(annotations), unused=unused)
+
+
+def unused_keys(document: CocoDocument) -> tuple[str, ...]:
+    """All keys of the file that are not read, by their place."""
+    nested = [one["attributes"] for one in document.annotations if isinstance(one.get("attributes"), dict)]
+    plain = frozenset(key for one in nested for key, value in one.items() if is_attribute(value))
+    return (
+        *document.unused,
+        *_unknown_keys(document.annotations, ANNOTATION_KEYS, "annotations."),
+        *_unknown_keys(nested, plain, "annotations.attributes."),
+    )
+
+
+def _unknown_keys(entries: Sequence[CocoEntry], known: frozenset[str], place: str = "") -> tuple[str, ...]:
+    found: set[str] = set()
+    for one in entries:
+        found |= one.keys()
+    return tuple(sorted(f"{place}{key}" for key in found - known))
 
 
 def drop_root_category(
@@ -123,6 +151,19 @@ def annotation_row(one: CocoEntry, class_of: Mapping[Any, int], size: Size) -> L
         return LabelRow(0, label, identity, *centre, *size_in_image, crowd, _area(one))
     except ValueError as fault:
         return str(fault)
+
+
+def coco_extras(one: CocoEntry) -> ObjectExtras:
+    """What an annotation has besides; attributes stand in `attributes`, as CVAT writes them, or alone."""
+    nested = one.get("attributes")
+    given = {key: one[key] for key in PLAIN if key in one} | (nested if isinstance(nested, dict) else {})
+    points = one.get("keypoints")
+    return ObjectExtras(
+        whole_number(one.get("id")),
+        make_attributes({str(name): value for name, value in given.items()}),
+        bool(one.get("segmentation")),
+        isinstance(points, list) and any(points),
+    )
 
 
 def _fault(path: str, key: str, *, reason: str, value: Any) -> DataError:

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
-from yolor_cfg.data.formats.voc_xml import VocObject, parse_number, read_objects
+from yolor_cfg.data.extras import ListingExtras, ObjectExtras
+from yolor_cfg.data.formats.voc_xml import VocObject, parse_number, read_objects, unknown_tags
 from yolor_cfg.data.labels import DIFFICULT, ImageLabels, LabelRow, separate_faults
 from yolor_cfg.data.listing import ImageListing
 from yolor_cfg.data.splits import SPLIT_WORDS, missing_split, refuse_undivided, split_of_folder
@@ -60,7 +61,17 @@ def list_images(folder: str, split: SplitName) -> ImageListing:
     def read(index: int, size: Size) -> ImageLabels:
         return _read_labels(files[index], class_of, size)
 
-    return ImageListing("voc", names, _image_paths(part, stems), read, lambda index: (files[index],))
+    return ImageListing(
+        "voc",
+        names,
+        _image_paths(part, stems),
+        read,
+        lambda index: (files[index],),
+        extras=ListingExtras(
+            lambda index: _read_extras(files[index]),
+            unused=lambda: tuple(sorted(set[str]().union(*map(unknown_tags, files)))),
+        ),
+    )
 
 
 def refuse_part(folder: str) -> None:
@@ -216,8 +227,22 @@ def _read_labels(file: str, class_of: Mapping[str, int], size: Size) -> ImageLab
         return ImageLabels("")
     if isinstance(objects, str):
         return ImageLabels(file, faults=[(0, objects)])
-    named = [(f"object {number} ({one.name or 'no name'})", one) for number, one in enumerate(objects, 1)]
-    return separate_faults(file, [(what, _to_row(one, class_of, size)) for what, one in named])
+    return separate_faults(
+        file, [(what, _to_row(one, class_of, size)) for what, one in _name_objects(objects)]
+    )
+
+
+def _name_objects(objects: Sequence[VocObject]) -> list[tuple[str, VocObject]]:
+    """Each object with its number and name, as faults call it."""
+    return [(f"object {number} ({one.name or 'no name'})", one) for number, one in enumerate(objects, 1)]
+
+
+def _read_extras(file: str) -> dict[str, ObjectExtras]:
+    """What the objects of a file have besides, by their names."""
+    objects = read_objects(file)
+    return (
+        {} if isinstance(objects, str | None) else {what: one.extras for what, one in _name_objects(objects)}
+    )
 
 
 def _to_row(one: VocObject, class_of: Mapping[str, int], size: Size) -> LabelRow | str:

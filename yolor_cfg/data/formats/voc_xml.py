@@ -9,6 +9,7 @@ import re
 from typing import NamedTuple
 from xml.etree import ElementTree
 
+from yolor_cfg.data.extras import NOTHING, PLAIN, ObjectExtras, make_attributes, parse_attribute
 from yolor_cfg.files import MOST_LABEL_BYTES, read_regular, reason_of
 from yolor_cfg.names import decode_text, tell_encoding
 
@@ -17,15 +18,19 @@ DECLARATION = re.compile(rb"""^\s*<\?xml[^>]*?encoding\s*=\s*["']([A-Za-z0-9._-]
 UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 BOM = b"\xef\xbb\xbf"
 EXPATS_OWN = frozenset({"utf-8", "utf8", "utf-16", "us-ascii", "iso-8859-1"})
+ROOT_TAGS = frozenset("folder filename path size segmented object".split())
+OBJECT_TAGS = frozenset("name difficult bndbox attributes polygon mask part pose truncated occluded".split())
 CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 
 class VocObject(NamedTuple):
-    """One object of an XML file: its class name, its corners as text, and whether it is marked difficult."""
+    """One object of an XML file: its class name, its corners as text, whether it is marked difficult, and
+    what it has besides."""
 
     name: str
     corners: list[str]
     difficult: bool
+    extras: ObjectExtras = NOTHING
 
 
 def read_objects(file: str) -> list[VocObject] | str | None:
@@ -39,6 +44,18 @@ def read_objects(file: str) -> list[VocObject] | str | None:
     except (ElementTree.ParseError, ValueError, LookupError, RecursionError) as fault:
         return f"not valid XML: {fault}"
     return [_parse_object(one) for one in root.iter("object")]
+
+
+def unknown_tags(file: str) -> set[str]:
+    """The elements of a file that are not read, those of objects behind `object.`; none of a faulty file."""
+    try:
+        root = _parse_xml(read_regular(file, MOST_LABEL_BYTES), file)
+    except (OSError, ElementTree.ParseError, ValueError, LookupError, RecursionError):
+        return set()
+    inside = {
+        f"object.{child.tag}" for one in root.iter("object") for child in one if child.tag not in OBJECT_TAGS
+    }
+    return inside | {child.tag for child in root if child.tag not in ROOT_TAGS}
 
 
 def parse_number(text: str) -> float | None:
@@ -77,4 +94,18 @@ def _usual_name(encoding: str) -> str:
 def _parse_object(one: ElementTree.Element) -> VocObject:
     corners = [one.findtext(f"bndbox/{key}", "").strip() for key in CORNERS]
     difficult = one.findtext("difficult", "0").strip() not in ("", "0")
-    return VocObject(one.findtext("name", "").strip(), corners, difficult)
+    return VocObject(one.findtext("name", "").strip(), corners, difficult, _parse_extras(one))
+
+
+def _parse_extras(one: ElementTree.Element) -> ObjectExtras:
+    """The attributes of Pascal VOC, and those of CVAT: `attributes/attribute` with name and value."""
+    own = {key: one.findtext(key, "").strip() for key in PLAIN}
+    more = [
+        (each.findtext("name", "").strip(), each.findtext("value", "").strip())
+        for each in one.iter("attribute")
+    ]
+    given = {key: text for key, text in own.items() if text} | {
+        name: parse_attribute(text) for name, text in more if name and name != "difficult"
+    }
+    mask = one.find("polygon") is not None or one.find("mask") is not None
+    return ObjectExtras(None, make_attributes(given), mask, one.find("part") is not None)

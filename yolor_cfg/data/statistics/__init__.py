@@ -1,0 +1,1 @@
+"""Figures of a data set: sizes, classes, and labels worth a look."""
