@@ -37,6 +37,7 @@ from yolor_cfg.cli.options import (
     report_warnings,
 )
 from yolor_cfg.cli.process import delayed_signals
+from yolor_cfg.cli.tile_options import complete_tiling
 from yolor_cfg.errors import count_of, escape
 
 if TYPE_CHECKING:
@@ -83,6 +84,7 @@ def detect(paths: tuple[str, ...], sources: tuple[str, ...], **options: Any) -> 
     if not (files.network and files.weights and sources):
         raise click.UsageError(MISSING)
     prepare_darknet(output, options)
+    complete_tiling(options)
     check_exported(files, options)
     check_output(output)
     detector = make_detector(files.network, files.weights, options)

@@ -23,6 +23,7 @@ from yolor_cfg.cli.options import (
     strict_option,
     task_option,
 )
+from yolor_cfg.cli.tile_options import TILE_OPTIONS
 
 MOST_WORKERS = 64
 
@@ -69,6 +70,7 @@ NETWORK_OPTIONS = (
         "default: the names in the checkpoint, else in NAME.names beside NAME.weights or NAME.cfg, else ids.",
     ),
     image_options,
+    *TILE_OPTIONS,
     device_option,
     engine_options,
     _integer_option(
