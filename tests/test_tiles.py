@@ -212,7 +212,7 @@ def test_an_exported_file_finds_the_same_in_tiles(tiny: Files, tmp_path: Path) -
     tiling = {"tile": True, "tile_overlap": 0.3}
     want, got = Detector(*tiny, **tiling)(image), ExportedDetector(path, **tiling)(image)
     assert len(want) > 20 and got.classes.tolist() == want.classes.tolist()
-    np.testing.assert_allclose(got.boxes_xyxy, want.boxes_xyxy, atol=0.01)
+    np.testing.assert_allclose(got.boxes_xyxy, want.boxes_xyxy, rtol=1e-4, atol=0.01)
     assert isinstance(got.boxes_xyxy, np.ndarray)
 
 
@@ -357,7 +357,7 @@ import resource, sys
 import numpy as np
 from yolor_cfg import Detector
 side = int(sys.argv[3])
-detector = Detector(*sys.argv[1:3], tile=320, batch_size=4)
+detector = Detector(*sys.argv[1:3], tile=1000, batch_size=4)
 image = np.zeros((side, side, 3), np.uint8)
 detector(image)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)

@@ -38,14 +38,17 @@ from yolor_cfg.cli.options import (
 )
 from yolor_cfg.cli.process import delayed_signals
 from yolor_cfg.cli.tile_options import complete_tiling
+from yolor_cfg.cli.watch_options import check_watch, watching
 from yolor_cfg.errors import count_of, escape
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from yolor_cfg.cli.watch_options import Watch
     from yolor_cfg.detect.base import ImageDetector
     from yolor_cfg.detect.detections import Detections
     from yolor_cfg.detect.live import StreamNote
+    from yolor_cfg.detect.run import RunOptions
     from yolor_cfg.detect.sources import Frame, IncompleteVideo, MediaSources, UnreadableSource
     from yolor_cfg.detect.write import Drawn, ResultsWriter
 
@@ -74,6 +77,7 @@ def detect(paths: tuple[str, ...], sources: tuple[str, ...], **options: Any) -> 
     Annotated images and videos and a summary.json are written to runs/detect/exp by default. Unreadable
     sources are reported and skipped; the exit code is 3 if nothing could be read.
     """
+    from yolor_cfg.detect.run import RunOptions
     from yolor_cfg.detect.sources import open_sources
     from yolor_cfg.detect.write import ResultsWriter
     from yolor_cfg.runs import new_folder
@@ -87,6 +91,7 @@ def detect(paths: tuple[str, ...], sources: tuple[str, ...], **options: Any) -> 
     complete_tiling(options)
     check_exported(files, options)
     check_output(output)
+    check_watch(output)
     detector = make_detector(files.network, files.weights, options)
     if output["save_embeddings"]:
         refuse_no_embeddings(detector, files.network)
@@ -95,10 +100,11 @@ def detect(paths: tuple[str, ...], sources: tuple[str, ...], **options: Any) -> 
     if output["shard"]:
         _detect_shard(files, detector, frames, options={**options, **output})
         return
-    with saving_darknet(output, detector.names, _choose_show(output)) as show:
+    with saving_darknet(output, detector.names, _choose_show(output)) as show, watching(output) as watch:
         folder = new_folder(*_choose_folder(output))
         with ResultsWriter(folder, _make_output_options(output)) as results, _told_at_end(frames):
-            _run_detector(detector, frames, results, show=show, workers=output["workers"])
+            how = RunOptions(output["workers"], results.draw)
+            _run_detector(detector, frames, results, show=(show, watch), how=how)
     _print_summary(results, folder)
 
 
@@ -162,12 +168,18 @@ def _show_line(frame: Frame, found: Detections) -> None:
 
 
 def _run_detector(
-    detector: ImageDetector, frames: Any, results: ResultsWriter, *, show: ShowDetections, workers: int | None
+    detector: ImageDetector,
+    frames: Any,
+    results: ResultsWriter,
+    *,
+    show: tuple[ShowDetections, Watch],
+    how: RunOptions,
 ) -> None:
-    """Run with a progress bar; unreadable sources are reported as they occur."""
+    """Run with a progress bar; unreadable sources are reported as they occur. The second function that shows
+    an image may end the run."""
     from tqdm import tqdm
 
-    from yolor_cfg.detect.run import RunOptions, check_any_read, detect_frames
+    from yolor_cfg.detect.run import check_any_read, detect_frames
     from yolor_cfg.detect.sources import UnreadableSource
 
     unreadable: list[UnreadableSource] = []
@@ -177,8 +189,9 @@ def _run_detector(
             with delayed_signals():
                 results.add(frame, detections, drawn)
                 bar.clear()
-                show(frame, detections)
+                show[0](frame, detections)
                 bar.update()
+            show[1](frame, detections, results.folder)
 
         def add_unreadable(item: UnreadableSource | IncompleteVideo | StreamNote) -> None:
             results.skip(item)
@@ -188,7 +201,6 @@ def _run_detector(
                 unreadable.append(item)
                 bar.update()
 
-        how = RunOptions(workers, results.draw)
         done = detect_frames(detector, frames, found=add_detections, skipped=add_unreadable, how=how)
     check_any_read(done, unreadable)
 

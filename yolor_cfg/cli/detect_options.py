@@ -24,6 +24,7 @@ from yolor_cfg.cli.options import (
     task_option,
 )
 from yolor_cfg.cli.tile_options import TILE_OPTIONS
+from yolor_cfg.cli.watch_options import WATCH_OPTIONS
 
 MOST_WORKERS = 64
 
@@ -158,6 +159,7 @@ OUTPUT_OPTIONS = (
         help="Threads that read, resize and draw while the network runs; 0: one thing after the other; "
         "default: one for each processor, at most 4.",
     ),
+    *WATCH_OPTIONS,
     *SHARD_OPTIONS,
     *folder_options("runs/detect"),
     click.option("--output", metavar="FOLDER", help="--project and --name in one, as in YOLOR."),

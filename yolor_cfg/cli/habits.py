@@ -220,6 +220,7 @@ SINGLE_CLASS = (
 DETECT_HABITS = Habits(
     {
         "--agnostic": ("--agnostic-nms",),
+        "--view-img": ("--show",),
         "-dont_show": (),
         "-letter_box": LETTERBOX,
         "-i": ("--device",),
@@ -230,7 +231,6 @@ DETECT_HABITS = Habits(
         "-out_filename": "--project FOLDER and --name NAME are where the results go",
         "-save_labels": "--save-txt writes labels into the folder of the results",
         "--augment": NO_AUGMENT,
-        "--view-img": "no window is opened; the images are in the folder of the results",
         "--update": "weights are never changed by a detection; "
         "`yolor convert IN OUT` writes a checkpoint without the state of its training",
         "--exist-ok": NO_OVERWRITING,

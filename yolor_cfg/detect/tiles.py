@@ -25,8 +25,8 @@ AnyArray = NDArray[Any]
 
 
 class AreaBoxes(NamedTuple):
-    """Boxes [M, 4] in pixels of the image, scores [M], classes [M]; whether the end of the area cuts them, and
-    whether another tile holds such a box whole [M]."""
+    """Boxes [M, 4] in pixels of the image, scores [M], classes [M]; whether the end of the area cuts them,
+    and whether another tile holds such a box whole [M]."""
 
     boxes_xyxy: AnyArray
     scores: AnyArray
