@@ -18,6 +18,7 @@ from yolor_cfg.detect.sources import Frame
 from yolor_cfg.detect.write import source_stem
 from yolor_cfg.errors import YolorError
 from yolor_cfg.images.draw import draw_detections
+from yolor_cfg.images.read import silence_stderr
 from yolor_cfg.images.types import Image
 from yolor_cfg.runs import save_image
 
@@ -68,24 +69,26 @@ class ImageWindow:
     """Shows one image after the other; it lives in the main thread."""
 
     def __init__(self) -> None:
-        self._is_still = False
-        cv2.namedWindow(TITLE, cv2.WINDOW_AUTOSIZE)
+        self._keep_last: Callable[[], None] | None = None
+        with silence_stderr:  # Qt tells of fonts that it does not find
+            cv2.namedWindow(TITLE, cv2.WINDOW_AUTOSIZE | cv2.WINDOW_GUI_NORMAL)
+            cv2.waitKey(1)
 
     def show(self, frame: Frame, found: Detections, folder: Path) -> None:
         """Show the image and do what the keys ask for; images that the user saves go to `kept/` in the
         folder. Raises WindowClosed after q, Esc or a closed window."""
         drawn = draw_detections(frame.image, found)
         cv2.imshow(TITLE, _fit_screen(drawn))
-        self._is_still = frame.index is None
         keep = partial(_keep, frame, drawn, folder)
+        self._keep_last = keep if frame.index is None else None
         is_paused = self._take_key(cv2.waitKey(1), keep)
         while is_paused:
             is_paused = not self._take_key(self._wait(), keep)
 
     def wait(self) -> None:
-        """Let the last image stay until a key is pressed, if it is not of a video."""
-        if self._is_still:
-            self._wait()
+        """Let the last image, if it is not of a video, stay until another key than that which saves it."""
+        while self._keep_last and self._wait() in SAVE:
+            self._keep_last()
 
     def _take_key(self, key: int, keep: Callable[[], None]) -> bool:
         """Whether the key changes between going on and pausing."""
