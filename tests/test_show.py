@@ -112,6 +112,7 @@ def test_an_image_stays_until_a_key_and_s_saves_what_is_seen(
     assert b"font" not in (tmp_path / "err").read_bytes()
 
 
+@pytest.mark.slow
 @on_display
 @pytest.mark.parametrize("key", ["q", "Escape"])
 def test_space_pauses_a_video_and_a_key_ends_it_with_what_was_seen(
