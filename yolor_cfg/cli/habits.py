@@ -211,7 +211,8 @@ LETTERBOX = ("--preprocess", "letterbox")
 NO_AUGMENT = "there is no test by several augmented copies of an image; leave it out"
 NO_OVERWRITING = "results are never overwritten: a NAME that exists becomes NAME2, NAME3, ..."
 NO_LOGGING = (
-    "nothing is sent to other services; the figures are in the run's folder: results.csv, metrics.jsonl"
+    "nothing is sent to other services; the figures are in the run's folder: results.csv, metrics.jsonl; "
+    "--log tensorboard writes them for TensorBoard, with pictures of batches"
 )
 SINGLE_CLASS = (
     "a class less is a matter of the cfg and of the data: `yolor cfg set-classes CFG 1`, and a data set with "

@@ -35,6 +35,7 @@ from yolor_cfg.train.freezing import freeze, set_deterministic
 from yolor_cfg.train.hyperparameters import unused_hyperparameters
 from yolor_cfg.train.identities import add_learner
 from yolor_cfg.train.joint import JointTeacher, add_feature_maps, pair_heads, watch_features
+from yolor_cfg.train.journal import open_journal
 from yolor_cfg.train.layout import join_norms, use_channels_last, widen_heads
 from yolor_cfg.train.logger import LAST, SHEETS, Printer, RunLogger, StopSignal, TrainDrawing, describe_course
 from yolor_cfg.train.loop import Ending, train
@@ -284,9 +285,13 @@ def _run_training(
     folder: Path, job: Job, state: TrainState, *, drawing: TrainDrawing, say: Printer
 ) -> TrainResult:
     stop = StopSignal()
-    logger = RunLogger(folder, job, drawing=drawing, say=say, stop=stop)
     try:
-        with stop.listen(), watch_features(state.teacher, state.network):
+        with (
+            open_journal(folder, job.options, updates=state.updates) as journal,
+            stop.listen(),
+            watch_features(state.teacher, state.network),
+        ):
+            logger = RunLogger(folder, job, drawing=drawing, say=say, stop=stop, journal=journal)
             ending = train(job, state, logger)
     except NonFiniteLoss as fault:
         is_saved = (folder / LAST).exists()
