@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import browser
 import cv2
 import numpy as np
 import pytest
@@ -313,3 +314,23 @@ def test_the_server_ends_with_the_run(tiny: Files, tmp_path: Path) -> None:
     save_pictures(tmp_path, [(50, 70)] * 3)
     process, _ = start(tiny, tmp_path, "pictures")
     assert process.wait(30) == 0
+
+
+def test_the_page_shows_the_picture_and_what_is_found_in_a_browser(tmp_path: Path) -> None:
+    if not (browser.CHROMIUM and browser.DRIVER):
+        pytest.skip("no chromium and chromedriver here: the page is not tried in a browser")
+    feed = Feed()
+    with serving(LOCAL, feed) as address, running(feed, 0.02), browser.open_browser(tmp_path) as page:
+        page.ask("POST", "/url", {"url": str(address)})
+        page.wait("document.querySelector('img').naturalWidth === 70", 20)
+        page.wait("document.querySelectorAll('#found tr').length === 1", 20)
+        assert page.run("return document.getElementById('found').innerText").split() == ["cat", "0.50"]
+        page.wait(
+            "/[1-9][0-9]* frames, [0-9.]+ per second/.test(document.getElementById('state').innerText)", 20
+        )
+        first = page.run("return document.getElementById('source').textContent")
+        page.wait(f"document.getElementById('source').textContent !== '{first}'", 20)
+        page.save_screenshot(tmp_path / "page.png")
+        feed.close()
+        page.wait("document.getElementById('state').innerText.endsWith('ended')", 20)
+    assert (tmp_path / "page.png").stat().st_size > 1000

@@ -1,5 +1,5 @@
-"""Prints the table of docs/watch.md: the AP on drawn scenes of 2048 x 2048 pixels, resized, in tiles, and with
-boxes of tiles merged by simpler rules.
+"""Prints the table of docs/watch.md: the AP on drawn scenes of 2048 x 2048 pixels, resized, in
+tiles, and with boxes merged by IoU alone.
 
     python tools/tile_table.py
 """
@@ -105,8 +105,7 @@ def rows(detector: Detector, kind: str) -> Iterator[str]:
         scores = score_detections(truth, round_detections(found))
         count = int((found[:, 5] > REPORTED).sum())
         objects = len(truth.classes)
-        coco = scores.coco
-        yield f"| {kind} | {way.name} | {coco['AP']:.3f} | {coco['AP50']:.3f} | {count} of {objects} |"
+        yield f"| {kind} | {way.name} | {scores.ap:.3f} | {scores.ap50:.3f} | {count} of {objects} |"
 
 
 def main() -> None:

@@ -97,7 +97,7 @@ def _serve(output: dict[str, Any], stack: ExitStack) -> Callable[[Frame, Detecti
     from yolor_cfg.detect.watch.server import serving
 
     feed = Feed(has_embeddings=output["save_embeddings"])
-    for asked in output["serve"]:
+    for asked in dict.fromkeys(output["serve"]):
         address = stack.enter_context(serving(asked, feed))
         if not is_on("quiet"):
             echo(f"serving {address}", err=True)
