@@ -175,6 +175,15 @@ def test_clients_that_read_and_one_that_never_does_hold_nothing_up() -> None:
     assert np.median(times) < 0.005 and max(times) < 1
 
 
+def test_opencv_reads_the_stream_as_a_video() -> None:
+    feed = Feed()
+    with serving(LOCAL, feed) as address, running(feed, 0.02):
+        capture = cv2.VideoCapture(f"{address}stream.mjpg")
+        there, pixels = capture.read()
+        capture.release()
+    assert there and pixels.shape == (50, 70, 3)
+
+
 def test_a_slow_client_sees_the_newest_picture() -> None:
     feed = Feed()
     with serving(LOCAL, feed) as address:
@@ -279,7 +288,8 @@ def test_a_port_in_use_is_one_message(tiny: Files, tmp_path: Path, monkeypatch: 
 
 def start(tiny: Files, folder: Path, *words: str) -> tuple[subprocess.Popen[str], Address]:
     command = [sys.executable, "-m", "yolor_cfg", "detect", *map(str, tiny), *words, "--serve", ":0"]
-    process = subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    with (folder / "out").open("wb") as out:  # a pipe that nobody reads would hold the command up
+        process = subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, stdout=out, text=True)
     assert process.stderr
     for line in process.stderr:
         if match := re.match(r"serving http://127\.0\.0\.1:(\d+)/", line):
@@ -302,8 +312,8 @@ def test_clients_see_the_lines_that_the_command_prints_until_ctrl_c(tiny: Files,
         assert get(address, "/frame.jpg")[2][:2] == b"\xff\xd8"
         process.send_signal(signal.SIGINT)
         rest = answer.read()
-    out, err = process.communicate(timeout=30)
-    printed = [json.loads(line) for line in out.splitlines()]
+    _, err = process.communicate(timeout=30)
+    printed = [json.loads(line) for line in (tmp_path / "out").read_text().splitlines()]
     first = seen[0]["frame"]
     assert printed[first : first + 10] == seen
     assert process.returncode == 130 and "Traceback" not in err and rest.count(b"\n") < 3000

@@ -33,7 +33,7 @@ RULES = NmsRules(conf=0.01, iou=0.5)
 REPORTED = 0.25
 
 
-class Way(NamedTuple):
+class TableWay(NamedTuple):
     """How large images are seen; `merge` makes one list of the boxes of all areas."""
 
     name: str
@@ -42,11 +42,11 @@ class Way(NamedTuple):
     is_plain: bool = False
 
 
-WAYS = (
-    Way("resized to the network's input, no tiles", -1, True),
-    Way("tiles, overlap 0.2, NMS by IoU alone", 0.2, True, True),
-    *(Way(f"tiles, overlap {overlap:g}", overlap, True) for overlap in (0.0, 0.1, 0.2, 0.3)),
-    Way("tiles, overlap 0.2, without the whole image", 0.2, False),
+TABLE_WAYS = (
+    TableWay("resized to the network's input, no tiles", -1, True),
+    TableWay("tiles, overlap 0.2, NMS by IoU alone", 0.2, True, True),
+    *(TableWay(f"tiles, overlap {overlap:g}", overlap, True) for overlap in (0.0, 0.1, 0.2, 0.3)),
+    TableWay("tiles, overlap 0.2, without the whole image", 0.2, False),
 )
 
 
@@ -78,7 +78,7 @@ def truth_of(scenes: Sequence[DrawnImage]) -> GroundTruth:
     )
 
 
-def find(detector: Detector, scene: DrawnImage, way: Way) -> AreaBoxes:
+def find(detector: Detector, scene: DrawnImage, way: TableWay) -> AreaBoxes:
     """The boxes of a scene."""
     rules = TileRules((192, 192), max(way.overlap, 0), way.has_whole)
     image = tile_image(scene.image, rules)
@@ -95,11 +95,11 @@ def _find_area(detector: Detector, image: TiledImage, number: int, *, is_plain: 
     return boxes._replace(cut=none, elsewhere=none) if is_plain else boxes
 
 
-def rows(detector: Detector, kind: str) -> Iterator[str]:
+def table_lines(detector: Detector, kind: str) -> Iterator[str]:
     """A line for each way."""
     scenes = draw(kind)
     truth = truth_of(scenes)
-    for way in WAYS:
+    for way in TABLE_WAYS:
         each = map(partial(find, detector, way=way), scenes)
         found: Doubles = np.concatenate([detection_rows(n, one, clips=None) for n, one in enumerate(each)])
         scores = score_detections(truth, round_detections(found))
@@ -113,7 +113,7 @@ def main() -> None:
     detector = Detector(WEIGHTS, conf=RULES.conf, iou=RULES.iou)
     print("| scenes | how | AP | AP50 | boxes above 0.25, of objects |\n|---|---|---:|---:|---:|")
     for kind in KINDS:
-        for line in rows(detector, kind):
+        for line in table_lines(detector, kind):
             print(line, flush=True)
 
 
