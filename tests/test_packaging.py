@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 BACKEND = "import setuptools.build_meta as b, sys; print(getattr(b, sys.argv[1])(sys.argv[2]))"
 KERNELS = "yolor_cfg/engines/native/src"
-PAGES = ("yolor_cfg/export/page", "yolor_cfg/report/picture/page")
+PAGES = ("yolor_cfg/detect/watch/page", "yolor_cfg/export/page", "yolor_cfg/report/picture/page")
 SOURCES = ("yolor_cfg", "cfg", "weights", "tests", "tools", "docs", "examples")
 
 pytestmark = [
