@@ -42,6 +42,8 @@ def compare(run: Path) -> None:
         if filled:
             got = [(one.step, one.value) for one in events.Scalars(f"epoch/{column}")]
             assert got == [(step, pytest.approx(value, rel=1e-6)) for step, value in filled], column
+    rates = {one.step: one.value for one in events.Scalars("update/lr")}
+    assert [rates[step] for step in steps] == [pytest.approx(float(row["lr"])) for row in rows]
     for tag in ("update/loss", "update/lr", "update/images_per_second"):
         told = events.Scalars(tag)
         assert [one.step for one in told] == list(range(1, steps[-1] + 1))

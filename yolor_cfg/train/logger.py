@@ -149,7 +149,7 @@ class RunLogger:
         if not self.first:
             return
         images = len(batch.images) * this_process().world_size
-        rate = state.optimizer.param_groups[0]["lr"]
+        rate = self.job.find_phase(state.epoch).schedule(state.count - 1).other  # that of the table
         self.journal.log_batch(Progressed(state.updates, losses, rate, images))
         number, left = state.count - 1, self.job.count - self.job.per_epoch * state.epoch
         place = describe_place(self.job, state, epoch=state.epoch + 1)
