@@ -462,7 +462,7 @@ def test_a_source_that_leads_nowhere_is_exit_code_3(
         (["--device", "gpu"], "no such device here\n  found:   gpu"),
         (["--device", "99"], "no such device here\n  found:   cuda:99"),
         (["--device", "0,1"], "CUDA_VISIBLE_DEVICES=0,1 torchrun --nproc-per-node 2 -m yolor_cfg train"),
-        (["--show"], "No such option '--show'"),
+        (["--shown"], "No such option '--shown'"),
         (["--batch-size", "0"], "0 is not in the range x>=1"),
     ],
 )

@@ -364,6 +364,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
 """
 
 
+@pytest.mark.slow
 def test_an_image_of_8000_pixels_a_side_takes_the_memory_of_its_pixels(tiny: Files) -> None:
     used = []
     for side in (1000, 8000):
