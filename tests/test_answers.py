@@ -77,7 +77,7 @@ def write_data(folder: Path, label: str | None) -> None:
 def test_every_pain_and_wish_has_a_row() -> None:
     text = PAGE.read_text(encoding="utf-8")
     assert [int(number) for number in re.findall(r"^\| (\d+) \|", text, re.M)] == list(range(1, 35))
-    assert len(list(rows())) == 34 + 14
+    assert len(list(rows())) == 34 + 17
 
 
 def test_every_command_does_what_its_row_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

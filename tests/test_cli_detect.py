@@ -615,7 +615,6 @@ def command() -> click.Command:
 def test_every_option_is_explained() -> None:
     options = [param for param in command().params if isinstance(param, click.Option)]
     assert [option.name for option in options if not option.help] == []
-    assert "show" not in [option.name for option in options]
 
 
 def test_the_examples_in_the_help_are_commands_that_the_parser_takes(here: Path) -> None:
