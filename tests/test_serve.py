@@ -1,5 +1,6 @@
 """`yolor detect --serve`: real clients, several at once, of which none holds up the detection."""
 
+import contextlib
 import json
 import re
 import resource
@@ -229,6 +230,25 @@ def test_more_clients_than_places_are_told_to_come_again(monkeypatch: pytest.Mon
             feed.publish(frame(1), found())
             time.sleep(0.05)
         assert get(address, "/")[0] == 200
+
+
+def test_connections_that_say_nothing_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("yolor_cfg.detect.watch.server.MOST_CONNECTIONS", 3)
+    with serving(LOCAL, Feed()) as address:
+        place = (address.host, address.port)
+        silent = [socket.create_connection(place, timeout=5) for _ in range(3)]
+        time.sleep(0.3)
+        with socket.create_connection(place, timeout=5) as another:
+            assert another.recv(1) == b""
+        for client in silent:
+            client.close()
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            with contextlib.suppress(OSError):
+                assert get(address, "/status.json")[0] == 200
+                return
+            time.sleep(0.05)
+    pytest.fail("no place became free")
 
 
 def test_the_memory_does_not_grow_with_the_frames() -> None:

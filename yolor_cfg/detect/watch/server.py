@@ -26,6 +26,8 @@ from yolor_cfg.errors import YolorError
 from yolor_cfg.files import reason_of
 
 MOST_CLIENTS = 64
+MOST_CONNECTIONS = 256
+"""With those that have not asked yet; more are closed at once."""
 PATIENCE_S = 10.0
 """How long a client may take to ask or to read before it is left."""
 WAIT_S = 1.0
@@ -81,6 +83,7 @@ class FeedServer(ThreadingHTTPServer):
         """Raises OSError where nobody can listen there."""
         self.address_family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
         self.feed, self.places = feed, BoundedSemaphore(MOST_CLIENTS)
+        self._connections = BoundedSemaphore(MOST_CONNECTIONS)
         super().__init__((address.host, address.port), FeedHandler)
         self.address = address._replace(port=self.server_address[1])
 
@@ -89,6 +92,20 @@ class FeedServer(ThreadingHTTPServer):
         TCPServer.server_bind(self)
         host, port = self.server_address[:2]
         self.server_name, self.server_port = str(host), int(port)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Begin a thread for the connection if there are not too many."""
+        if self._connections.acquire(blocking=False):
+            super().process_request(request, client_address)
+        else:
+            self.shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Answer in this thread."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._connections.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A client that went away is no event."""
