@@ -10,7 +10,7 @@ import pytest
 import training
 from tiny_detector import yolor
 
-from yolor_cfg.train.journal import FOLDER
+from yolor_cfg.train.event_log import FOLDER
 from yolor_cfg.train.logger import LAST
 from yolor_cfg.train.record import load_options
 from yolor_cfg.train.run import resume_run

@@ -31,11 +31,11 @@ from yolor_cfg.ops.implicit import ImplicitModel
 from yolor_cfg.parallel import broadcast_object, local_device, this_process
 from yolor_cfg.runs import clean_run, folder_lock, save_image, save_text, trial_folder
 from yolor_cfg.train.dist import convert_sync_batchnorm
+from yolor_cfg.train.event_log import open_events
 from yolor_cfg.train.freezing import freeze, set_deterministic
 from yolor_cfg.train.hyperparameters import unused_hyperparameters
 from yolor_cfg.train.identities import add_learner
 from yolor_cfg.train.joint import JointTeacher, add_feature_maps, pair_heads, watch_features
-from yolor_cfg.train.journal import open_journal
 from yolor_cfg.train.layout import join_norms, use_channels_last, widen_heads
 from yolor_cfg.train.logger import LAST, SHEETS, Printer, RunLogger, StopSignal, TrainDrawing, describe_course
 from yolor_cfg.train.loop import Ending, train
@@ -287,11 +287,11 @@ def _run_training(
     stop = StopSignal()
     try:
         with (
-            open_journal(folder, job.options, updates=state.updates) as journal,
+            open_events(folder, job.options, updates=state.updates) as events,
             stop.listen(),
             watch_features(state.teacher, state.network),
         ):
-            logger = RunLogger(folder, job, drawing=drawing, say=say, stop=stop, journal=journal)
+            logger = RunLogger(folder, job, drawing=drawing, say=say, stop=stop, events=events)
             ending = train(job, state, logger)
     except NonFiniteLoss as fault:
         is_saved = (folder / LAST).exists()

@@ -34,7 +34,7 @@ class Progressed(NamedTuple):
     images: int
 
 
-class RunJournal:
+class EventLog:
     """Takes what is told and keeps nothing of it."""
 
     def log_batch(self, progressed: Progressed) -> None:
@@ -47,7 +47,7 @@ class RunJournal:
         """Called after each epoch with its row of results.csv."""
 
 
-class TensorBoardJournal(RunJournal):
+class TensorBoardLog(EventLog):
     """Writes event files of TensorBoard: `epoch/...` for each column of results.csv; `update/...` the losses,
     the learning rate and the images in a second; the sheets; and the options as hyperparameters."""
 
@@ -100,13 +100,13 @@ class TensorBoardJournal(RunJournal):
 
 
 @contextmanager
-def open_journal(folder: Path, options: TrainOptions, *, updates: int) -> Iterator[RunJournal]:
-    """The journal that the options name, of the first process; closed with the context."""
+def open_events(folder: Path, options: TrainOptions, *, updates: int) -> Iterator[EventLog]:
+    """The log that the options name, of the first process; closed with the context."""
     if options.log != TENSORBOARD or this_process().rank:
-        yield RunJournal()
+        yield EventLog()
         return
-    journal = TensorBoardJournal(folder, options, updates=updates)
+    events = TensorBoardLog(folder, options, updates=updates)
     try:
-        yield journal
+        yield events
     finally:
-        journal.writer.close()
+        events.writer.close()
