@@ -126,6 +126,13 @@ def test_what_is_other_here_is_said_once() -> None:
     )
 
 
+def test_the_ports_of_a_demo_are_served() -> None:
+    form = translated(f"detector demo {DETECTOR} a.mp4 -json_port 8070 -mjpeg_port 8090 -dont_show")
+    assert form.words[form.words.index("--serve") :] == ("--serve", ":8070", "--serve", ":8090")
+    assert any("/stream.mjpg" in note for note in form.notes)
+    assert any("/detections.jsonl" in note for note in form.notes)
+
+
 def test_the_iterations_of_weights_are_not_gone_on_with_and_that_is_said() -> None:
     data = Path("tiny.weights").read_bytes()
     Path("seen.weights").write_bytes(data[:12] + struct.pack("<Q", 6400) + data[20:])
@@ -145,7 +152,7 @@ def test_the_iterations_of_weights_are_not_gone_on_with_and_that_is_said() -> No
         ),
         (f"detector test {DETECTOR} -thresh", "-thresh needs a value"),
         (f"detector test {DETECTOR} a.png -thresh high", "'--conf-thres'"),
-        (f"detector demo {DETECTOR} -json_port 8070", "-json_port: nothing is sent or served"),
+        (f"detector demo {DETECTOR} -http_post_host a.b", "-http_post_host: nothing is sent"),
         (f"detector demo {DETECTOR} x.mp4 -time_limit_sec 9", "timeout -s INT"),
         (f"detector demo {DETECTOR} -c front", "-c front: not a whole number"),
         (

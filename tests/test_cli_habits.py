@@ -110,6 +110,10 @@ def test_a_number_stays_a_camera_where_nothing_else_is_a_source() -> None:
     assert translate(["--img-size", "640", "0"], DETECT_HABITS) == ["--img-size", "640", "0"]
 
 
+def test_the_window_of_yolor_is_ours() -> None:
+    assert translate(["--view-img"], DETECT_HABITS) == ["--show"]
+
+
 def test_one_size_may_stand_twice_and_two_are_answered() -> None:
     assert translate(["--img", "1280", "1280", "x"], TRAIN_HABITS) == ["--img", "1280", "x"]
     assert "--img 640x480 for height x width" in refusal("detect", "best.pt", "x.png", "--img", "640", "480")
@@ -118,7 +122,6 @@ def test_one_size_may_stand_twice_and_two_are_answered() -> None:
 @pytest.mark.parametrize(
     ("args", "says"),
     [
-        (("detect", "best.pt", "x.png", "--view-img"), "no window is opened"),
         (("detect", "best.pt", "x.png", "--augment"), "leave it out"),
         (("test", "best.pt", "--data", "d", "--task", "study"), "--img-size N"),
         (("test", "best.pt", "--data", "d", "--task=speed"), "every test prints its speed"),

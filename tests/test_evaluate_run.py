@@ -13,7 +13,7 @@ from launching import processes
 from yolor_cfg.data.types import Dataset, Sample
 from yolor_cfg.detect.pipeline import Detector
 from yolor_cfg.errors import DataError
-from yolor_cfg.evaluate.batches import ImagePlan, prepare
+from yolor_cfg.evaluate.batches import FitOptions, ImagePlan, prepare
 from yolor_cfg.evaluate.run import EvalSettings, collect_detections, evaluate
 from yolor_cfg.model import Network
 from yolor_cfg.weights.loading import load
@@ -167,7 +167,7 @@ def test_a_box_in_the_rectangle_is_mapped_back(tmp_path: Path, size: tuple[int, 
     empty = np.zeros(0, int)
     sample = Sample(str(path), np.zeros((0, 4), np.float32), *[empty] * 4, 1, size, empty)
     inputs = (128, 192) if size[0] < size[1] else (192, 128)
-    item = prepare(sample, network.graph, plan=ImagePlan(0, inputs), how="letterbox")
+    item = prepare(sample, network.graph, plan=ImagePlan(0, inputs), fit=FitOptions("letterbox"))
     assert item.pixels.shape == (3, *inputs)
     rows, columns = (np.flatnonzero((item.pixels[0] > 0.6).any(axis=axis)) for axis in (1, 0))
     corners = np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], dtype=float)

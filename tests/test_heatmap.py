@@ -291,3 +291,10 @@ def test_a_detector_with_maps_can_be_sliced_and_sent(files: tiny.Files) -> None:
     found = detector(tiny.photo())
     assert len(found.heat.spots) == 1 and found[:1].heat is None
     assert detector.explain(None)(tiny.photo()).heat is None
+
+
+def test_images_in_tiles_have_no_maps(files: tiny.Files) -> None:
+    with pytest.raises(CfgError, match="of whole images"):
+        Detector(*files, tile=True).explain(HeatChoice())
+    done = tiny.yolor("detect", *files, "a.png", "--heatmap", "all", "--tile")
+    assert done.exit_code == 4 and "of whole images" in done.stderr

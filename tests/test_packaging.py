@@ -16,6 +16,7 @@ BACKEND = "import setuptools.build_meta as b, sys; print(getattr(b, sys.argv[1])
 KERNELS = "yolor_cfg/engines/native/src"
 GRAMMAR = "editors/vscode/syntaxes/darknet-cfg.tmLanguage.json"
 PAGES = (
+    "yolor_cfg/detect/watch/page",
     "yolor_cfg/export/page",
     *(f"yolor_cfg/report/{name}/page" for name in ("dataset", "picture", "run")),
 )

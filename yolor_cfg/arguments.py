@@ -17,6 +17,10 @@ MOST_PIXELS = 1 << 28
 """Pixels of a network's input: a single map of them in float32 takes a gigabyte."""
 MOST_COUNTED = 10**12
 """Of whatever an option counts."""
+OWN_SIZE = "own"
+"""The size of tiles that is the network's own."""
+MOST_OVERLAP = 0.9
+"""Of the side of a tile: a pixel is in a hundred tiles then."""
 TRAIN_BOUNDS: dict[str, tuple[int, int]] = {
     "cutoff": (1, MOST_COUNTED),
     "epochs": (1, 10**9),
@@ -85,6 +89,19 @@ def parse_size(value: Any) -> int | tuple[int, int]:
             f"{text[:60]!r} is {height * width:,} pixels, and at most {MOST_PIXELS:,} are allowed"
         )
     return (height, width) if match[2] else height
+
+
+def parse_tile(value: Any) -> int | tuple[int, int] | bool:
+    """True, also as the text `own`, for the network's own size, or a size."""
+    return True if value is True or value == OWN_SIZE else parse_size(value)
+
+
+def parse_overlap(value: Any) -> float:
+    """A fraction of a side that neighbouring tiles share."""
+    number = parse_fraction(value)
+    if number > MOST_OVERLAP:
+        raise ValueError(f"{number} is not in the range 0<=x<={MOST_OVERLAP}.")
+    return number
 
 
 def parse_device(value: Any) -> str:

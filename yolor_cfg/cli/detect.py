@@ -10,16 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from yolor_cfg.arguments import MOST_DETECTIONS
 from yolor_cfg.cli.detect_darknet import (
-    DARKNET_OPTIONS,
     darknet_show,
     prepare_darknet,
     saving_darknet,
 )
-from yolor_cfg.cli.detect_heat import HEAT_OPTIONS, add_heat
+from yolor_cfg.cli.detect_heat import add_heat
+from yolor_cfg.cli.detect_options import EXAMPLES, OUTPUT_OPTIONS, add_detect_options
 from yolor_cfg.cli.detect_parts import (
-    SHARD_OPTIONS,
     check_output,
     describe_summary,
     refuse_live,
@@ -27,40 +25,32 @@ from yolor_cfg.cli.detect_parts import (
     run_shard,
 )
 from yolor_cfg.cli.detectors import make_detector
-from yolor_cfg.cli.engine_options import engine_options
 from yolor_cfg.cli.habits import (
     DETECT_HABITS,
     HabitCommand,
     NetworkPaths,
     check_exported,
-    network_options,
     sort_paths,
 )
 from yolor_cfg.cli.options import (
-    CountParam,
-    FractionParam,
-    TextParam,
-    device_option,
-    dialect_option,
     echo,
-    folder_options,
-    image_options,
     is_on,
     print_stderr,
     report_warnings,
-    size_option,
-    strict_option,
-    task_option,
 )
 from yolor_cfg.cli.process import delayed_signals
+from yolor_cfg.cli.tile_options import complete_tiling
+from yolor_cfg.cli.watch_options import check_watch, watching
 from yolor_cfg.errors import escape
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from yolor_cfg.cli.watch_options import Watch
     from yolor_cfg.detect.base import ImageDetector
     from yolor_cfg.detect.detections import Detections
     from yolor_cfg.detect.live import StreamNote
+    from yolor_cfg.detect.run import RunOptions
     from yolor_cfg.detect.sources import Frame, IncompleteVideo, MediaSources, UnreadableSource
     from yolor_cfg.detect.write import Drawn, ResultsWriter
 
@@ -71,165 +61,11 @@ MISSING = (
     "Missing argument 'SOURCE...': give [CFG] WEIGHTS SOURCE...; checkpoints that `yolor train` or `yolor "
     "convert` wrote and files of `yolor export` (.onnx, .xml) hold their CFG, others do not"
 )
-MOST_WORKERS = 64
-
-
-class ClassListParam(TextParam):
-    """`0,2,person`: class ids and names separated by commas."""
-
-    name = "list"
-
-    def parse(self, text: str) -> tuple[int | str, ...]:
-        """Ids and names as a tuple; which of them are known is the network's matter."""
-        words = [part.strip() for part in text.split(",")]
-        if not all(words):
-            raise ValueError(f"{text!r} is not a list of classes such as 0,2,person")
-        return tuple(words)
-
-
-def _fraction_option(*names: str, default: float, text: str) -> Any:
-    kind = FractionParam()
-    return click.option(*names, default=default, show_default=True, type=kind, metavar="0..1", help=text)
-
-
-def _integer_option(*names: str, default: int | None, text: str, most: int = MOST_DETECTIONS) -> Any:
-    kind = CountParam(most)
-    return click.option(*names, default=default, show_default=True, type=kind, metavar="N", help=text)
-
-
-NETWORK_OPTIONS = (
-    *network_options(),
-    click.option("--source", "sources", multiple=True, metavar="SOURCE", help="The same as SOURCE."),
-    size_option,
-    click.option(
-        "--preprocess",
-        type=click.Choice(["stretch", "letterbox", "crop"]),
-        help="Stretch each image to the input size, keep its aspect ratio and pad with grey, or cut out its "
-        "middle; default: crop for classifiers, else stretch in darknet and darkflow (letterbox if the cfg "
-        "says letter_box=1), letterbox in pjreddie and the families of PyTorch.",
-    ),
-    click.option(
-        "--names",
-        type=click.Path(),
-        metavar="FILE",
-        help="Class names: a .names file with one per line, or a .data file that refers to one; "
-        "default: the names in the checkpoint, else in NAME.names beside NAME.weights or NAME.cfg, else ids.",
-    ),
-    image_options,
-    device_option,
-    engine_options,
-    _integer_option(
-        "--batch-size",
-        "--batch",
-        "batch_size",
-        default=1,
-        text="Images per batch; only images of equal input size share one.",
-    ),
-    dialect_option,
-    strict_option,
-    _integer_option("--cutoff", default=None, text="Read only layers 0 to N-1 of the weights file."),
-    task_option,
-)
-NMS_OPTIONS = (
-    _fraction_option("--conf-thres", "--conf", "-thresh", "conf", default=0.25, text="Confidence threshold."),
-    _fraction_option(
-        "--iou-thres",
-        "--iou",
-        "iou",
-        default=0.45,
-        text="IoU threshold of NMS: of two boxes that overlap more, the one with the higher score is kept.",
-    ),
-    click.option(
-        "--nms",
-        metavar="KIND",
-        type=click.Choice(["default", "greedynms", "diounms", "cfg", "yolor"]),
-        help="Kind of NMS: plain IoU (default), IoU minus a distance term (greedynms, diounms), "
-        "the cfg's nms_kind (cfg), or YOLOR's NMS (yolor); without this option yolor in the families of "
-        "PyTorch, cfg in the others, as in C Darknet.",
-    ),
-    _integer_option("--max-det", default=300, text="At most N detections per image."),
-    click.option(
-        "--classes",
-        type=ClassListParam(),
-        metavar="ID|NAME,...",
-        help="Report only these classes, such as 0,2 or person,dog.",
-    ),
-    click.option(
-        "--agnostic-nms",
-        "agnostic",
-        is_flag=True,
-        help="Class-agnostic NMS: boxes of different classes suppress each other too.",
-    ),
-    click.option(
-        "--multi-label/--best-label",
-        "multi_label",
-        default=None,
-        help="Report every class of a box above the threshold, or only the best one; "
-        "default: every class in the families of PyTorch, the best one in the others.",
-    ),
-)
-OUTPUT_OPTIONS = (
-    click.option(
-        "--save-txt",
-        is_flag=True,
-        help="Write labels/*.txt: class id, centre x y, width and height as fractions of the image.",
-    ),
-    click.option(
-        "--save-conf", is_flag=True, help="Like --save-txt, with the score at the end of each line."
-    ),
-    click.option("--save-crop", is_flag=True, help="Save a crop of each detection as crops/CLASS/*.jpg."),
-    click.option("--save-json", is_flag=True, help="Write the JSON lines of --json to detections.jsonl."),
-    click.option(
-        "--save-embeddings",
-        is_flag=True,
-        help="Write the vectors that tell objects apart to embeddings.npz, and with each detection to "
-        "detections.jsonl and --json; for networks with [jde] embedding= and those of JDE.",
-    ),
-    click.option("--nosave", is_flag=True, help="Do not save annotated images and videos."),
-    click.option(
-        "--json",
-        "as_json",
-        is_flag=True,
-        help="Print one JSON line per image to standard output, and nothing else: source, for a video frame "
-        "and time_s, width, height, detections (class, name, score, and box_xyxy in pixels; for "
-        "[detection] coords=5 of darkflow also angle: degrees by which the box is turned, clockwise).",
-    ),
-    *DARKNET_OPTIONS,
-    *HEAT_OPTIONS,
-    _integer_option("--vid-stride", default=1, text="Process every N-th frame of a video."),
-    click.option(
-        "--workers",
-        type=click.IntRange(0, MOST_WORKERS),
-        metavar="N",
-        help="Threads that read, resize and draw while the network runs; 0: one thing after the other; "
-        "default: one for each processor, at most 4.",
-    ),
-    *SHARD_OPTIONS,
-    *folder_options("runs/detect"),
-    click.option("--output", metavar="FOLDER", help="--project and --name in one, as in YOLOR."),
-)
-
-
-def _add_options(function: Any) -> Any:
-    for option in reversed(NETWORK_OPTIONS + NMS_OPTIONS + OUTPUT_OPTIONS):
-        function = option(function)
-    return function
-
-
-EXAMPLES = """\b
-Examples:
-  yolor detect yolov4.cfg yolov4.weights street.jpg --names coco.names
-  yolor detect runs/train/exp/weights/best.pt street.jpg
-  yolor detect runs/export/exp/model.onnx street.jpg
-  yolor detect yolov4.cfg yolov4.weights photos/ 'b/*.png' --conf 0.5
-  yolor detect yolov4.cfg yolov4.weights a.mp4 --vid-stride 2 --classes 0,2
-  yolor detect yolov4.cfg yolov4.weights 0     (first camera; Ctrl-C to stop)
-  yolor detect yolov4.cfg yolov4.weights list.txt --json --nosave > out.jsonl"""
 
 
 @click.command(cls=HabitCommand, habits=DETECT_HABITS, epilog=EXAMPLES)
 @click.argument("paths", nargs=-1, metavar="[CFG] WEIGHTS SOURCE...")
-@_add_options
+@add_detect_options
 def detect(paths: tuple[str, ...], sources: tuple[str, ...], **options: Any) -> None:
     """Detect objects in SOURCE with the network CFG and its WEIGHTS.
 
@@ -242,6 +78,7 @@ def detect(paths: tuple[str, ...], sources: tuple[str, ...], **options: Any) -> 
     Annotated images and videos and a summary.json are written to runs/detect/exp by default. Unreadable
     sources are reported and skipped; the exit code is 3 if nothing could be read.
     """
+    from yolor_cfg.detect.run import RunOptions
     from yolor_cfg.detect.sources import open_sources
     from yolor_cfg.detect.write import ResultsWriter
     from yolor_cfg.runs import new_folder
@@ -252,8 +89,10 @@ def detect(paths: tuple[str, ...], sources: tuple[str, ...], **options: Any) -> 
     if not (files.network and files.weights and sources):
         raise click.UsageError(MISSING)
     prepare_darknet(output, options)
+    complete_tiling(options)
     check_exported(files, options)
     check_output(output)
+    check_watch(output)
     detector = add_heat(make_detector(files.network, files.weights, options), output)
     if output["save_embeddings"]:
         refuse_no_embeddings(detector, files.network)
@@ -262,10 +101,11 @@ def detect(paths: tuple[str, ...], sources: tuple[str, ...], **options: Any) -> 
     if output["shard"]:
         _detect_shard(files, detector, frames, options={**options, **output})
         return
-    with saving_darknet(output, detector.names, _choose_show(output)) as show:
+    with saving_darknet(output, detector.names, _choose_show(output)) as show, watching(output) as watch:
         folder = new_folder(*_choose_folder(output))
         with ResultsWriter(folder, _make_output_options(output)) as results, _told_at_end(frames):
-            _run_detector(detector, frames, results, show=show, workers=output["workers"])
+            how = RunOptions(output["workers"], results.draw)
+            _run_detector(detector, frames, results, show=(show, watch), how=how)
     _print_summary(results, folder)
 
 
@@ -329,12 +169,18 @@ def _show_line(frame: Frame, found: Detections) -> None:
 
 
 def _run_detector(
-    detector: ImageDetector, frames: Any, results: ResultsWriter, *, show: ShowDetections, workers: int | None
+    detector: ImageDetector,
+    frames: Any,
+    results: ResultsWriter,
+    *,
+    show: tuple[ShowDetections, Watch],
+    how: RunOptions,
 ) -> None:
-    """Run with a progress bar; unreadable sources are reported as they occur."""
+    """Run with a progress bar; unreadable sources are reported as they occur. The second function that shows
+    an image may end the run."""
     from tqdm import tqdm
 
-    from yolor_cfg.detect.run import RunOptions, check_any_read, detect_frames
+    from yolor_cfg.detect.run import check_any_read, detect_frames
     from yolor_cfg.detect.sources import UnreadableSource
 
     unreadable: list[UnreadableSource] = []
@@ -344,8 +190,9 @@ def _run_detector(
             with delayed_signals():
                 results.add(frame, detections, drawn)
                 bar.clear()
-                show(frame, detections)
+                show[0](frame, detections)
                 bar.update()
+            show[1](frame, detections, results.folder)
 
         def add_unreadable(item: UnreadableSource | IncompleteVideo | StreamNote) -> None:
             results.skip(item)
@@ -355,7 +202,6 @@ def _run_detector(
                 unreadable.append(item)
                 bar.update()
 
-        how = RunOptions(workers, results.draw)
         done = detect_frames(detector, frames, found=add_detections, skipped=add_unreadable, how=how)
     check_any_read(done, unreadable)
 

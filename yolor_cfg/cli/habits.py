@@ -211,7 +211,8 @@ LETTERBOX = ("--preprocess", "letterbox")
 NO_AUGMENT = "there is no test by several augmented copies of an image; leave it out"
 NO_OVERWRITING = "results are never overwritten: a NAME that exists becomes NAME2, NAME3, ..."
 NO_LOGGING = (
-    "nothing is sent to other services; the figures are in the run's folder: results.csv, metrics.jsonl"
+    "nothing is sent to other services; the figures are in the run's folder: results.csv, metrics.jsonl; "
+    "--log tensorboard writes them for TensorBoard, with pictures of batches"
 )
 SINGLE_CLASS = (
     "a class less is a matter of the cfg and of the data: `yolor cfg set-classes CFG 1`, and a data set with "
@@ -220,6 +221,7 @@ SINGLE_CLASS = (
 DETECT_HABITS = Habits(
     {
         "--agnostic": ("--agnostic-nms",),
+        "--view-img": ("--show",),
         "-dont_show": (),
         "-letter_box": LETTERBOX,
         "-i": ("--device",),
@@ -230,7 +232,6 @@ DETECT_HABITS = Habits(
         "-out_filename": "--project FOLDER and --name NAME are where the results go",
         "-save_labels": "--save-txt writes labels into the folder of the results",
         "--augment": NO_AUGMENT,
-        "--view-img": "no window is opened; the images are in the folder of the results",
         "--update": "weights are never changed by a detection; "
         "`yolor convert IN OUT` writes a checkpoint without the state of its training",
         "--exist-ok": NO_OVERWRITING,

@@ -14,6 +14,7 @@ from yolor_cfg.cli.options import echo, is_on, print_stderr, report_warnings
 from yolor_cfg.cli.run_report import describe_tested, note_start, note_told
 from yolor_cfg.cli.test_folder import is_first_process, results_folder
 from yolor_cfg.cli.test_options import EXAMPLES, add_test_options
+from yolor_cfg.cli.tile_options import complete_tiling
 from yolor_cfg.export.facts import is_exported
 
 if TYPE_CHECKING:
@@ -68,6 +69,9 @@ def test(paths: tuple[str, ...], **options: Any) -> None:
     if not (files.network and files.weights and options["data"]):
         raise click.UsageError("give CFG WEIGHTS and --data, or --predictions and --annotations")
     check_exported(files, options)
+    complete_tiling(options)
+    if options["tile"] is not None and options["darknet_text"] == "recall":
+        raise click.UsageError("C Darknet's recall is that of whole images: leave out --tile")
     with results_folder(options, saves=options["save"] is not False) as folder:
         _test_network(files, options, folder)
 
@@ -351,12 +355,15 @@ def _choose_engine(network: Network, options: dict[str, Any]) -> Engine:
 def _make_settings(network: Network, options: dict[str, Any]) -> EvalSettings:
     """The settings; a network for images of one size does not get rectangles of others."""
     from yolor_cfg.evaluate.run import EvalSettings
+    from yolor_cfg.images.tiles import make_rules
 
     same = ("batch_size", "conf", "iou", "max_det", "preprocess")
     padded = options["no_rect"]
     rectangles = not (padded or network.graph.has_fixed_size)
     usual = {name: options[name] for name in same}
-    return EvalSettings(**usual, rectangles=rectangles, is_padded=padded, darknet=True)
+    own = (network.graph.image.height, network.graph.image.width)
+    tiling = make_rules(options, own)
+    return EvalSettings(**usual, rectangles=rectangles, is_padded=padded, darknet=True, tiling=tiling)
 
 
 def _collect_detections(

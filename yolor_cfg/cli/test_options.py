@@ -27,6 +27,7 @@ from yolor_cfg.cli.options import (
     strict_option,
     task_option,
 )
+from yolor_cfg.cli.tile_options import TILE_OPTIONS
 
 
 class RecallPointsParam(TextParam):
@@ -131,6 +132,7 @@ RUN_OPTIONS = (
         is_flag=True,
         help="Pad all images to the full input size, as for an exported file for one size.",
     ),
+    *TILE_OPTIONS,
     device_option,
     engine_options,
     dialect_option,

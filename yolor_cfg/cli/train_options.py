@@ -273,6 +273,12 @@ MACHINE_OPTIONS = (
         help="Random seed; two runs with the same seed are identical on a CPU.",
     ),
     click.option("--deterministic", is_flag=True, help="Make runs reproducible on a GPU too; slower."),
+    click.option(
+        "--log",
+        type=click.Choice(["tensorboard"]),
+        help="Write event files for TensorBoard too, into tensorboard/ in the folder of the run (extra "
+        "tensorboard); results.csv and metrics.jsonl are written anyway.",
+    ),
     *folder_options("runs/train"),
     report_option,
     click.option("--dry-run", is_flag=True, help="Save the first batches as images and exit."),

@@ -20,10 +20,13 @@ from yolor_cfg.arguments import MOST_DETECTIONS, check_argument, parse_count, pa
 from yolor_cfg.detect.ahead import Crew, take_ahead
 from yolor_cfg.detect.detections import Detections
 from yolor_cfg.detect.image_labels import ImageLabel
-from yolor_cfg.detect.inputs import ImageLike, are_files, list_images
+from yolor_cfg.detect.inputs import ImageLike, are_files, list_images, load_image
 from yolor_cfg.detect.nms_rules import NmsRules
+from yolor_cfg.detect.tiles import Prepared, merge_areas, move_boxes, split_batches
 from yolor_cfg.errors import CfgError, DataError, YolorError, check_choice
 from yolor_cfg.images.preprocess import NetworkInput
+from yolor_cfg.images.tiles import TiledImage, TileRules, tile_image
+from yolor_cfg.images.types import Image
 from yolor_cfg.lang.keys import suggest_word
 
 LOG = logging.getLogger("yolor_cfg")
@@ -71,6 +74,7 @@ class ImageDetector(ABC):
     preprocess: str
     notes: tuple[str, ...]
     is_recurrent = False
+    tiling: TileRules | None = None
     _untold: Sequence[str] = ()
 
     @property
@@ -103,9 +107,16 @@ class ImageDetector(ABC):
         """What decides its results besides its options, as values of JSON: dialect, size, device, engine,
         precision."""
 
+    def prepare(self, image: ImageLike, *, bgr: bool = False) -> Any:
+        """The network's input for one image: a `NetworkInput`, or with `tiling` a `TiledImage` of one that is
+        larger than a tile."""
+        pixels = load_image(image, self.channels, bgr=bgr)
+        tiled = tile_image(pixels, self.tiling) if self.tiling else None
+        return self._fit(pixels) if tiled is None else tiled
+
     @abstractmethod
-    def prepare(self, image: ImageLike, *, bgr: bool = False) -> NetworkInput:
-        """The network's input for one image."""
+    def _fit(self, pixels: Image) -> NetworkInput:
+        """The network's input for these pixels [h, w, C]."""
 
     def reset(self) -> None:  # noqa: B027  # most networks have no state
         """Forget the state of a recurrent network."""
@@ -114,14 +125,19 @@ class ImageDetector(ABC):
     def _find(self, batch: Sequence[NetworkInput], rules: NmsRules) -> Sequence[FoundBoxes]:
         """The objects of each of these inputs of one size."""
 
+    def _wrap(self, array: NDArray[Any]) -> Any:
+        """The array as values of a result."""
+        return array
+
     def _nothing(self) -> tuple[Any, Any, Any]:
         """Boxes, scores and classes of no object."""
-        return np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int64)
+        boxes, scores = np.zeros((0, 4), np.float32), np.zeros(0, np.float32)
+        return self._wrap(boxes), self._wrap(scores), self._wrap(np.zeros(0, np.int64))
 
-    def detect(self, batch: Sequence[NetworkInput], rules: NmsRules | None = None) -> list[Detections]:
-        """The detections of prepared images, all of one size."""
+    def detect(self, batch: Sequence[Prepared], rules: NmsRules | None = None) -> list[Detections]:
+        """The detections of prepared images: several inputs of one size, or one image in tiles."""
         start = time.perf_counter()
-        rows = self._find(batch, rules or self.rules)
+        rows = self._find_all(batch, rules or self.rules)
         seconds = (time.perf_counter() - start) / len(batch)
         return [
             Detections(
@@ -138,6 +154,27 @@ class ImageDetector(ABC):
             )
             for item, found in zip(batch, rows, strict=True)
         ]
+
+    def _find_all(self, batch: Sequence[Prepared], rules: NmsRules) -> Sequence[FoundBoxes]:
+        tiled = [item for item in batch if isinstance(item, TiledImage)]
+        if tiled:
+            return [self._find_in_tiles(item, rules) for item in tiled]
+        return self._find([item for item in batch if isinstance(item, NetworkInput)], rules)
+
+    def _find_in_tiles(self, image: TiledImage, rules: NmsRules) -> FoundBoxes:
+        """The objects of an image whose areas are fitted and run batch by batch, not all at once."""
+        inputs = (self._fit(image.cut(area)) for area in image.areas)
+        batches = split_batches(inputs, self.batch_size)
+        found = [one for batch in batches for one in self._find(batch, rules)]
+        parts = [move_boxes(one[:3], area, image) for area, one in zip(image.areas, found, strict=True)]
+        merged, kept = merge_areas(parts, rules)
+        more = {name: [getattr(one, name) for one in found] for name in ("angles", "embeddings")}
+        extra = {
+            name: self._wrap(np.concatenate([np.asarray(value) for value in values])[kept])
+            for name, values in more.items()
+            if values[0] is not None
+        }
+        return FoundBoxes(*map(self._wrap, merged[:3]), **extra)
 
     @overload
     def __call__(self, images: ImageLike, **call: Unpack[CallOptions]) -> Detections: ...
@@ -158,7 +195,8 @@ class ImageDetector(ABC):
         faults: dict[int, DataError] = {}
         inputs = self._prepare_all([images] if listed is None else listed, faults, bgr=bgr, on_error=on_error)
         with closing(inputs):
-            found = [one for batch in self._batches(inputs) for one in self.detect(batch, rules)]
+            batches = split_batches(inputs, self.batch_size)
+            found = [one for batch in batches for one in self.detect(batch, rules)]
         for number, fault in faults.items():
             found.insert(number, Detections(*self._nothing(), self.names, error=fault))
         return found[0] if listed is None else found
@@ -176,7 +214,7 @@ class ImageDetector(ABC):
 
     def _prepare_all(
         self, images: Iterable[ImageLike], faults: dict[int, DataError], *, bgr: bool, on_error: OnError
-    ) -> Generator[NetworkInput, None, None]:
+    ) -> Generator[Prepared, None, None]:
         """The inputs for the images; why one has none goes into `faults`, by its number."""
         crew = Crew(None if not callable(on_error) and are_files(images) else 0)
         jobs = (crew.many.submit(self._try_prepare, image, bgr) for image in images)
@@ -193,22 +231,12 @@ class ImageDetector(ABC):
         finally:
             crew.stop()
 
-    def _try_prepare(self, image: ImageLike, bgr: bool) -> list[tuple[ImageLike, NetworkInput | DataError]]:
+    def _try_prepare(self, image: ImageLike, bgr: bool) -> list[tuple[ImageLike, Prepared | DataError]]:
         """The image with its input, or with what is wrong with it."""
         try:
             return [(image, self.prepare(image, bgr=bgr))]
         except DataError as fault:
             return [(image, fault)]
-
-    def _batches(self, prepared: Iterable[NetworkInput]) -> Iterator[list[NetworkInput]]:
-        batch: list[NetworkInput] = []
-        for item in prepared:
-            if batch and (len(batch) == self.batch_size or item.pixels.shape != batch[0].pixels.shape):
-                yield batch
-                batch = []
-            batch.append(item)
-        if batch:
-            yield batch
 
 
 def stack_inputs(batch: Sequence[NetworkInput]) -> NDArray[Any]:

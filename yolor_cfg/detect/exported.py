@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,9 +24,9 @@ from yolor_cfg.detect.base import (
     stack_inputs,
 )
 from yolor_cfg.detect.image_labels import LabelRange, choose_labels
-from yolor_cfg.detect.inputs import ImageLike, load_image
 from yolor_cfg.detect.nms_rules import NmsRules, choose_kind, kind_notes
 from yolor_cfg.detect.plain import NumberedBoxes, choose_cells, select_numbered
+from yolor_cfg.detect.tiles import refuse_tiles
 from yolor_cfg.engines.exported import (
     ExportedModel,
     Maps,
@@ -39,6 +39,7 @@ from yolor_cfg.errors import CfgError, check_choice
 from yolor_cfg.export.facts import DETECTIONS, ModelFacts
 from yolor_cfg.images.fit import PREPROCESS_CHOICES, InputRules, fit_image
 from yolor_cfg.images.preprocess import NetworkInput, Placement
+from yolor_cfg.images.tiles import TileCall, TileRules, make_rules
 from yolor_cfg.images.types import Image
 from yolor_cfg.names import class_names, find_names
 
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
     from yolor_cfg.engines.file_network import FileNetwork
 
 
-class FileOptions(TypedDict, total=False):
+class FileOptions(TileCall, total=False):
     """Options with the meaning that they have for a `Detector`."""
 
     size: int | tuple[int, int] | None
@@ -97,6 +98,7 @@ class ExportedDetector(ImageDetector):
         self.preprocess = check_choice(more.get("preprocess") or facts.preprocess, PREPROCESS_CHOICES)
         most = partial(parse_count, most=MOST_IN_BATCH)
         self.batch_size = check_argument("batch_size", most, more.get("batch_size", 1))
+        self.tiling = self._choose_tiling(more)
 
     @property
     def channels(self) -> int:
@@ -118,12 +120,18 @@ class ExportedDetector(ImageDetector):
             "precision": self.model.precision,
         }
 
-    def prepare(self, image: ImageLike, *, bgr: bool = False) -> NetworkInput:
-        """The network's input for one image."""
-        loaded = load_image(image, self.channels, bgr=bgr)
+    def _fit(self, pixels: Image) -> NetworkInput:
         if self.model.facts.order:
-            return _keep_image(loaded, self.model.facts)
-        return fit_image(loaded, self._input, how=self.preprocess)
+            return _keep_image(pixels, self.model.facts)
+        return fit_image(pixels, self._input, how=self.preprocess)
+
+    def _choose_tiling(self, more: FileOptions) -> TileRules | None:
+        own = self.model.facts.size if self.model.facts.order else self._input.size
+        tiling = make_rules(more, own)
+        if tiling:
+            labels, path = bool(self._ranges), str(self.model.path)
+            refuse_tiles(path, labels=labels, is_recurrent=False, preprocess=self.preprocess)
+        return tiling
 
     @property
     def embeds(self) -> bool:

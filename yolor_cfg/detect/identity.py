@@ -20,6 +20,7 @@ def describe_run(detector: ImageDetector, frames: MediaSources) -> dict[str, Any
         "preprocess": detector.preprocess,
         "names": list(detector.names),
         **detector.rules._asdict(),
+        **(detector.tiling.describe() if detector.tiling else {}),
         "batch_size": detector.batch_size,
         "vid_stride": frames.reading.vid_stride,
         "ignore_orientation": orientation_rule.ignores,

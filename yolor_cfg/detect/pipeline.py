@@ -10,7 +10,7 @@ import logging
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Unpack
 
 import numpy as np
 import torch
@@ -30,10 +30,10 @@ from yolor_cfg.detect.base import (
 from yolor_cfg.detect.detections import Detections
 from yolor_cfg.detect.heat.mapper import HeatChoice, HeatMapper
 from yolor_cfg.detect.image_labels import LabelRange, choose_labels
-from yolor_cfg.detect.inputs import ImageLike, load_image
 from yolor_cfg.detect.memory import check_memory
 from yolor_cfg.detect.nms import choose_nms, nms_notes, select_boxes
 from yolor_cfg.detect.nms_rules import NmsRules
+from yolor_cfg.detect.tiles import Prepared, refuse_tiles
 from yolor_cfg.engines.base import EngineSettings
 from yolor_cfg.engines.choice import choose_engine, engine_note
 from yolor_cfg.errors import CfgError, YolorError, check_choice
@@ -41,6 +41,8 @@ from yolor_cfg.export.facts import is_exported
 from yolor_cfg.graph import Graph, ReadOptions
 from yolor_cfg.images.fit import PREPROCESS_CHOICES, default_preprocess, preprocess_image
 from yolor_cfg.images.preprocess import NetworkInput
+from yolor_cfg.images.tiles import TileCall, TileRules, make_rules
+from yolor_cfg.images.types import Image
 from yolor_cfg.model import Predictions, check_heads
 from yolor_cfg.names import class_names, find_names
 from yolor_cfg.ops.devices import find_device
@@ -75,6 +77,8 @@ class Detector(ImageDetector):
     leave out, or `all`. A pickled detector chooses its engine anew. `task` is a file of `yolor train --task`,
     or the name of one beside the weights. Without `names` they are those of the checkpoint, else of a file
     NAME.names beside NAME.weights or NAME.cfg, else class ids.
+
+    With `tile`, larger images are cut into tiles that overlap: `TileCall` has these options.
     """
 
     heat: HeatMapper | None = None
@@ -105,6 +109,7 @@ class Detector(ImageDetector):
         precision: str = "fp32",
         no_rewrite: Sequence[str] = (),
         task: str | Path | None = None,
+        **tiles: Unpack[TileCall],
     ) -> None:
         size, device = _check_input(size, device)
         reading = ReadOptions(dialect, size, strict=strict)
@@ -117,7 +122,6 @@ class Detector(ImageDetector):
         self.device = find_device(device)
         graph = self.network.graph
         self.names = class_names(opened.names if names is None else names, count=graph.classes)
-        self._hidden = hidden_classes(self.names)
         self._asked = EngineSettings(engine, precision, tuple(no_rewrite))
         self.engine = choose_engine(self.network, self._asked)
         self.notes = log_notes(opened.notes + nms_notes(graph, nms) + hidden_notes(self.names))
@@ -125,8 +129,19 @@ class Detector(ImageDetector):
         self.rules = change_rules(plain, self.names, conf=conf, iou=iou, max_det=max_det, classes=classes)
         self.preprocess = check_choice(preprocess or default_preprocess(graph), PREPROCESS_CHOICES)
         self.is_recurrent = any(hasattr(layer, "initial_state") for layer in self.network.module_list)
-        most = check_argument("batch_size", partial(parse_count, most=MOST_IN_BATCH), batch_size)
-        self.batch_size = 1 if self.is_recurrent else most
+        self.batch_size = _check_batch_size(batch_size, is_recurrent=self.is_recurrent)
+        self.tiling = self._choose_tiling(tiles)
+
+    def _choose_tiling(self, tiles: TileCall) -> TileRules | None:
+        """The rules by which images are cut; raises CfgError where this network cannot see them so."""
+        if unknown := tiles.keys() - TileCall.__annotations__.keys():
+            raise TypeError(f"no such option: {', '.join(sorted(unknown))}")
+        graph = self.network.graph
+        rules = make_rules(tiles, (graph.image.height, graph.image.width))
+        if rules:
+            labels, recurrent = bool(graph.label_heads), self.is_recurrent
+            refuse_tiles(graph.path, labels=labels, is_recurrent=recurrent, preprocess=self.preprocess)
+        return rules
 
     def __getstate__(self) -> dict[str, Any]:
         """All but the engine, which may be bound to this process."""
@@ -139,7 +154,11 @@ class Detector(ImageDetector):
 
     def explain(self, choice: HeatChoice | None) -> Detector:
         """A detector with the same network that makes heat maps of what it finds, `Detections.heat`; None:
-        one that does not. Raises CfgError where the network can have none."""
+        one that does not. Raises CfgError where the network can have none, and for images in tiles."""
+        if choice is not None and self.tiling is not None:
+            raise CfgError(
+                "heat maps are of whole images", path=self.network.graph.path, hint="leave out tiles"
+            )
         other = copy.copy(self)
         other.heat = None if choice is None else HeatMapper(self.network, choice)
         return other
@@ -157,16 +176,13 @@ class Detector(ImageDetector):
         other.network = opened.network
         check_heads(other.network)
         other.names = class_names(names, count=other.network.graph.classes)
-        other._hidden = hidden_classes(other.names)
         other.rules = self.rules._replace(classes=None)
         other.notes = log_notes(opened.notes)
         other.engine = choose_engine(other.network, self._asked)
         other.heat = self.heat and HeatMapper(other.network, self.heat.choice)
         return other
 
-    def prepare(self, image: ImageLike, *, bgr: bool = False) -> NetworkInput:
-        """The network's input for one image."""
-        pixels = load_image(image, self.channels, bgr=bgr)
+    def _fit(self, pixels: Image) -> NetworkInput:
         return preprocess_image(pixels, self.network.graph, how=self.preprocess)
 
     @property
@@ -200,18 +216,20 @@ class Detector(ImageDetector):
             "precision": self.engine.precision,
         }
 
-    def detect(self, batch: Sequence[NetworkInput], rules: NmsRules | None = None) -> list[Detections]:
-        """The detections of prepared images, all of one size; with heat maps, where they are asked for."""
+    def detect(self, batch: Sequence[Prepared], rules: NmsRules | None = None) -> list[Detections]:
+        """The detections of prepared images: several inputs of one size, or one image in tiles; with heat
+        maps, where they are asked for."""
         found = super().detect(batch, rules)
-        return found if self.heat is None else self.heat.add(batch, found)
+        if self.heat is None:
+            return found
+        return self.heat.add([item for item in batch if isinstance(item, NetworkInput)], found)
 
     def reset(self) -> None:
         """Forget the state of a recurrent network."""
         self.network.reset()
 
-    def _nothing(self) -> tuple[Any, Any, Any]:
-        boxes, scores, classes = map(torch.from_numpy, super()._nothing())
-        return boxes, scores, classes
+    def _wrap(self, array: NDArray[Any]) -> Tensor:
+        return torch.from_numpy(array)
 
     def _find(self, batch: Sequence[NetworkInput], rules: NmsRules) -> list[FoundBoxes]:
         predicted = self._predict(stack_inputs(batch), rules.conf)
@@ -260,7 +278,7 @@ class Detector(ImageDetector):
         if not network.graph.box_heads:
             return _Predicted(None, None, labels, ())
         predictions, angles = network.decode(raws, least=least), network.angles(raws)
-        predictions.scores[..., self._hidden] = 0
+        predictions.scores[..., hidden_classes(self.names)] = 0
         if angles is not None:
             predictions.boxes_xywh[~angles.isfinite()] = torch.nan  # such boxes are left out
         angles = None if angles is None else angles.float().cpu()
@@ -314,6 +332,12 @@ def _check_input(
     """Both, if they can be meant; raises CfgError otherwise."""
     checked = None if size is None else check_argument("size", parse_size, size)
     return checked, check_argument("device", parse_device, device)
+
+
+def _check_batch_size(batch_size: int, *, is_recurrent: bool) -> int:
+    """The number; 1 for a recurrent network, whatever is asked for. Raises CfgError if it cannot be meant."""
+    most = check_argument("batch_size", partial(parse_count, most=MOST_IN_BATCH), batch_size)
+    return 1 if is_recurrent else most
 
 
 def _keep_knowledge(

@@ -22,8 +22,8 @@ from yolor_cfg.detect.sources import (
     MediaSources,
     UnreadableSource,
 )
+from yolor_cfg.detect.tiles import Prepared, can_join
 from yolor_cfg.errors import DataError
-from yolor_cfg.images.preprocess import NetworkInput
 
 MOST_BYTES = 256 << 20
 """Of images that are read ahead: of large ones fewer are."""
@@ -47,7 +47,7 @@ class PreparedFrame(NamedTuple):
     """An image and the network's input for it."""
 
     frame: Frame
-    input: NetworkInput
+    input: Prepared
 
 
 class FoundObjects(NamedTuple):
@@ -172,16 +172,13 @@ def _detect_batches(detector: ImageDetector, items: Iterable[Any]) -> Iterator[A
             yield from _detect_batch(detector, waiting)
             yield item
             continue
-        if waiting and not _can_join(item.input, waiting, detector.batch_size):
+        inputs = [other.input for other in waiting]
+        if inputs and not can_join(item.input, inputs, detector.batch_size):
             yield from _detect_batch(detector, waiting)
         if not item.frame.index:
             detector.reset()
         waiting.append(item)
     yield from _detect_batch(detector, waiting)
-
-
-def _can_join(item: NetworkInput, waiting: Sequence[PreparedFrame], most: int) -> bool:
-    return len(waiting) < most and item.pixels.shape == waiting[0].input.pixels.shape
 
 
 def _detect_batch(detector: ImageDetector, waiting: list[PreparedFrame]) -> Iterator[FoundObjects]:

@@ -12,6 +12,7 @@ import glob
 import os
 import re
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -70,6 +71,7 @@ class Frame:
     """Frames yielded per second of the video; 0 if unknown."""
     time_s: float | None = None
     """Seconds since the start of the video; None if unknown, and for a file."""
+    read_at: float = field(default_factory=time.monotonic, repr=False)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from yolor_cfg.data.types import Dataset, Sample
 from yolor_cfg.errors import DataError
-from yolor_cfg.evaluate.batches import ImagePlan, load_batches
+from yolor_cfg.evaluate.batches import FitOptions, ImagePlan, load_batches
 from yolor_cfg.evaluate.forward import eval_mode, predict
 from yolor_cfg.model import Network, Predictions, check_heads
 from yolor_cfg.ops.boxes import iou_matrix, to_xyxy
@@ -52,7 +52,7 @@ def count_recall(network: Network, dataset: Dataset) -> Iterator[RecallCounts]:
     counts = RecallCounts()
     batches = [[ImagePlan(image, None)] for image in range(len(dataset.samples))]
     with eval_mode(network), torch.inference_mode():
-        loaded = load_batches(dataset.samples, network.graph, batches=batches, how="stretch")
+        loaded = load_batches(dataset.samples, network.graph, batches=batches, fit=FitOptions("stretch"))
         for batch, sample in zip(loaded, dataset.samples, strict=True):
             if batch.skipped:
                 raise DataError("an image cannot be read", path=dataset.origin, found=batch.skipped[0][1])

@@ -80,6 +80,16 @@ def no_detections() -> Doubles:
     return np.zeros((0, ROW))
 
 
+def detection_rows(image: int, found: Sequence[Any], *, clips: tuple[int, int] | None) -> Doubles:
+    """[D, 7] of the boxes, corners in pixels, the scores and the classes of one image, clipped to its height
+    and width if they are given."""
+    boxes_xyxy, scores, classes = (np.asarray(part, np.float64) for part in found[:3])
+    if clips:
+        boxes_xyxy = boxes_xyxy.clip(0, [*clips[::-1]] * 2)
+    corner, size = boxes_xyxy[:, :2], boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]
+    return np.column_stack([np.full(len(scores), image), corner, size.clip(0), scores, classes])
+
+
 def problem_lines(dataset: Dataset) -> list[str]:
     """The problems of a data set, one line each: the first ones, then the total."""
     lines = [str(problem) for problem in dataset.problems]

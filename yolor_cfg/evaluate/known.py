@@ -1,4 +1,4 @@
-"""Detections of images of which not all classes are labelled."""
+"""Data sets and networks of different classes, and images of which not all classes are labelled."""
 
 from __future__ import annotations
 
@@ -7,7 +7,19 @@ from collections.abc import Sequence
 import numpy as np
 
 from yolor_cfg.data.types import Dataset
+from yolor_cfg.errors import DataError
 from yolor_cfg.evaluate.ground_truth import Doubles
+
+
+def refuse_other_classes(dataset: Dataset, count: int, *, path: str) -> None:
+    """Raise DataError unless the data set has as many classes as the network of this path."""
+    if count != len(dataset.names):
+        raise DataError(
+            "the data set and the network differ in the number of classes",
+            path=dataset.origin,
+            found=f"{len(dataset.names)} in the data set",
+            allowed=f"{count}, as in {path}",
+        )
 
 
 def sort_by_image(parts: Sequence[Doubles]) -> Doubles:

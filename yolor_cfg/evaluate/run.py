@@ -19,10 +19,12 @@ from yolor_cfg.data.rect import RectRules
 from yolor_cfg.data.types import Dataset
 from yolor_cfg.detect.memory import check_memory
 from yolor_cfg.detect.nms import NmsRules, apply_nms, choose_nms
+from yolor_cfg.detect.tiles import refuse_tiles
 from yolor_cfg.engines.base import Engine
 from yolor_cfg.errors import DataError, YolorError, check_choice
 from yolor_cfg.evaluate import darknet_map
 from yolor_cfg.evaluate.batches import (
+    FitOptions,
     Group,
     ImagePlan,
     load_batches,
@@ -32,8 +34,14 @@ from yolor_cfg.evaluate.batches import (
 )
 from yolor_cfg.evaluate.embeddings import NO_VECTORS, nearest_boxes, score_embeddings
 from yolor_cfg.evaluate.forward import PRECISIONS, decode, eval_mode, is_recurrent, run_network
-from yolor_cfg.evaluate.ground_truth import Doubles, GroundTruth, dataset_ground_truth, no_detections
-from yolor_cfg.evaluate.known import keep_known, sort_by_image
+from yolor_cfg.evaluate.ground_truth import (
+    Doubles,
+    GroundTruth,
+    dataset_ground_truth,
+    detection_rows,
+    no_detections,
+)
+from yolor_cfg.evaluate.known import keep_known, refuse_other_classes, sort_by_image
 from yolor_cfg.evaluate.results import round_detections
 from yolor_cfg.evaluate.scores import (
     DEFAULT_METRICS,
@@ -45,8 +53,11 @@ from yolor_cfg.evaluate.scores import (
     score_label_heads,
     score_parts,
 )
+from yolor_cfg.evaluate.tiled import FoundInInputs, TileFinder
 from yolor_cfg.graph import Graph
-from yolor_cfg.images.fit import PREPROCESS_CHOICES, default_preprocess
+from yolor_cfg.images.fit import PREPROCESS_CHOICES, default_preprocess, preprocess_image
+from yolor_cfg.images.preprocess import NetworkInput
+from yolor_cfg.images.tiles import TiledImage, TileRules
 from yolor_cfg.model import Network, Predictions, check_heads
 from yolor_cfg.parallel import broadcast_object, gather_objects, this_process
 from yolor_cfg.weights.task_choice import network_of_task
@@ -75,7 +86,7 @@ class EvalSettings(NamedTuple):
     the yolor dialect follow the aspect ratios of the images, with `padding` strides around (0 when YOLOR
     tests during training); without, each is padded up to a stride, or with `is_padded` to the size of the
     network, as for an exported file for one size. `darknet` runs NMS a second time, by Darknet's rules, for
-    Darknet's mAP.
+    Darknet's mAP. `tiling` cuts larger images into tiles.
     """
 
     batch_size: int = 16
@@ -90,6 +101,7 @@ class EvalSettings(NamedTuple):
     precision: str = "fp32"
     darknet: bool = False
     metric_options: MetricOptions = DEFAULT_METRICS
+    tiling: TileRules | None = None
 
 
 YOLOR_SETTINGS = EvalSettings()
@@ -196,7 +208,7 @@ def collect_detections(
     """The detections in all images of the data set; None in all processes but the first. `progress` is called
     with the number of images done so far. An `engine` runs the network in its own precision."""
     check_heads(network)
-    _refuse_other_classes(network, dataset)
+    refuse_other_classes(dataset, network.graph.classes, path=network.graph.path)
     check_choice(settings.precision, tuple(PRECISIONS))
     if next(network.parameters()).device.type == "cpu":
         check_memory(network.graph, min(settings.batch_size, len(dataset.samples)))
@@ -218,17 +230,6 @@ def collect_detections(
     return NetworkDetections(round_detections(detections), darknet, skipped, speed, labels, vectors)
 
 
-def _refuse_other_classes(network: Network, dataset: Dataset) -> None:
-    count = network.graph.classes
-    if count != len(dataset.names):
-        raise DataError(
-            "the data set and the network differ in the number of classes",
-            path=dataset.origin,
-            found=f"{len(dataset.names)} in the data set",
-            allowed=f"{count}, as in {network.graph.path}",
-        )
-
-
 def _plan_images(
     network: Network, dataset: Dataset, settings: EvalSettings
 ) -> tuple[list[ImagePlan], EvalSettings]:
@@ -239,7 +240,11 @@ def _plan_images(
         settings = settings._replace(batch_size=1)
     sizes = np.array([sample.size for sample in dataset.samples], np.int32).reshape(-1, 2)
     square = graph.image.height == graph.image.width
-    if settings.rectangles and graph.dialect.is_pytorch and how == "letterbox" and square:
+    rectangles = settings.rectangles and not settings.tiling
+    if settings.tiling:
+        labels, recurrent = bool(graph.label_heads), is_recurrent(network)
+        refuse_tiles(graph.path, labels=labels, is_recurrent=recurrent, preprocess=how, embeds=network.embeds)
+    if rectangles and graph.dialect.is_pytorch and how == "letterbox" and square:
         rules = RectRules(graph.image.width, rectangle_multiple(graph), settings.padding)
         plans = rectangle_plans(sizes, batch_size=settings.batch_size, rules=rules)
     else:
@@ -261,17 +266,20 @@ def _detect_images(
     assert settings.preprocess is not None
     kinds = choose_rules(network.graph, settings)
     found, darknet = [no_detections()], [no_detections()]
-    labels: list[Doubles] = []
-    vectors: list[Doubles] = []
+    labels, vectors = list[Doubles](), list[Doubles]()
     skipped: list[tuple[int, str]] = []
     seconds, images = np.zeros(3), 0
     batches = list(split_batches(plans, settings.batch_size))
     run = engine or partial(run_network, network, precision=settings.precision)
     graph = network.graph.fix_size() if settings.is_padded else network.graph
+    fit = FitOptions(settings.preprocess, settings.tiling)
+    resize = partial(preprocess_image, graph=graph, how=fit.how)
+    tiles = TileFinder(resize, partial(_find_kinds, network, kinds=kinds, run=run), settings.batch_size)
+    detect = partial(_detect_group, network, kinds=kinds, run=run, dataset=dataset, tiles=tiles)
     with eval_mode(network), torch.inference_mode():
-        for batch in load_batches(dataset.samples, graph, batches=batches, how=settings.preprocess):
+        for batch in load_batches(dataset.samples, graph, batches=batches, fit=fit):
             for group in batch.groups:
-                outcome = _detect_group(network, group, kinds=kinds, run=run, dataset=dataset)
+                outcome = detect(group)
                 found.append(outcome.detections)
                 darknet.append(outcome.darknet)
                 labels.append(outcome.labels)
@@ -294,10 +302,19 @@ def _detect_images(
 
 
 def _detect_group(
-    network: Network, group: Group, *, kinds: Sequence[NmsRules], run: RunNetwork, dataset: Dataset
+    network: Network,
+    group: Group,
+    *,
+    kinds: Sequence[NmsRules],
+    run: RunNetwork,
+    dataset: Dataset,
+    tiles: TileFinder,
 ) -> _PartialDetections:
     """The detections by each set of NMS rules; only the first is timed. C Darknet clips the boxes of its COCO
     results to the image, but not those of its mAP."""
+    if group.tiled is not None:
+        clips = not network.graph.dialect.is_pytorch
+        return _detect_tiled(group, group.tiled, tiles, kinds=kinds, clips=clips)
     start = time.perf_counter()
     raws = run(torch.from_numpy(group.pixels))
     labels = _group_labels(network, group, raws)
@@ -311,6 +328,28 @@ def _detect_group(
     darknet = _group_detections(predictions, group, kinds[1]) if len(kinds) > 1 else no_detections()
     vectors = object_vectors(network, raws, predictions, group=group, dataset=dataset)
     return _PartialDetections(len(group.images), found, darknet, (), seconds, labels, vectors)
+
+
+def _detect_tiled(
+    group: Group, image: TiledImage, tiles: TileFinder, *, kinds: Sequence[NmsRules], clips: bool
+) -> _PartialDetections:
+    """Like `_detect_group`, of one image in tiles; all of its time counts as that of the network."""
+    start, (number,) = time.perf_counter(), group.images
+    usual, *more = tiles.find_in(image, kinds)
+    found = detection_rows(number, usual, clips=image.placement.image_size if clips else None)
+    darknet = detection_rows(number, more[0], clips=None) if more else no_detections()
+    seconds = np.array([0.0, time.perf_counter() - start, 0.0])
+    return _PartialDetections(1, found, darknet, (), seconds, np.full((1, 1), float(number)))
+
+
+def _find_kinds(
+    network: Network, batch: Sequence[NetworkInput], *, kinds: Sequence[NmsRules], run: RunNetwork
+) -> FoundInInputs:
+    """What the network finds in these inputs by each set of NMS rules."""
+    raws = run(torch.from_numpy(np.stack([item.pixels for item in batch])))
+    predictions = decode(network, raws, least=min(rules.conf for rules in kinds))
+    placements = [item.placement for item in batch]
+    return [list(apply_nms(predictions, placements, rules=rules)) for rules in kinds]
 
 
 def object_vectors(
@@ -355,13 +394,7 @@ def _group_detections(
     predictions: Predictions, group: Group, rules: NmsRules, *, clips: bool = False
 ) -> Doubles:
     """[D, 7] for the images of a group; boxes in pixels of the original image, clipped to it if `clips`."""
-    rows = [no_detections()]
-    images = apply_nms(predictions, group.placements, rules=rules)
-    for image, placement, found in zip(group.images, group.placements, images, strict=True):
-        boxes_xyxy, scores, classes = (part.double().numpy() for part in found)
-        if clips:
-            height, width = placement.image_size
-            boxes_xyxy = boxes_xyxy.clip(0, [width, height] * 2)
-        corner, size = boxes_xyxy[:, :2], boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]
-        rows.append(np.column_stack([np.full(len(scores), image), corner, size.clip(0), scores, classes]))
-    return np.concatenate(rows)
+    found = apply_nms(predictions, group.placements, rules=rules)
+    sizes = [place.image_size if clips else None for place in group.placements]
+    images = zip(group.images, found, sizes, strict=True)
+    return np.concatenate([detection_rows(image, one, clips=size) for image, one, size in images])

@@ -23,6 +23,7 @@ from yolor_cfg.evaluate.scores import TaskScores
 from yolor_cfg.images.types import Image
 from yolor_cfg.parallel import this_process
 from yolor_cfg.runs import save_image, save_text
+from yolor_cfg.train.event_log import EventLog, Progressed
 from yolor_cfg.train.journal import Journal
 from yolor_cfg.train.setup import Job
 from yolor_cfg.train.state import (
@@ -52,6 +53,7 @@ MAIN_SCORES = ("AP", "top1", "mAP", "identity_mAP")
 """What an epoch's line says of each of several data sets."""
 SHOWN = (*OWN_COLUMNS[2:], *map(large_column, ("loss", *MAIN_SCORES)))
 """What an epoch's line says."""
+NO_EVENTS = EventLog()
 UNITS = ((86400, "days"), (3600, "h"), (60, "min"))
 """Seconds in a unit, and its name; time is told in the largest unit of which there are two."""
 
@@ -121,9 +123,17 @@ class RunLogger:
     """Writes progress to the folder of the run and prints it; only the first process does."""
 
     def __init__(
-        self, folder: Path, job: Job, *, drawing: TrainDrawing, journal: Journal, stop: StopSignal
+        self,
+        folder: Path,
+        job: Job,
+        *,
+        drawing: TrainDrawing,
+        journal: Journal,
+        stop: StopSignal,
+        events: EventLog = NO_EVENTS,
     ) -> None:
         self.folder, self.job, self.drawing, self.journal, self.stop = folder, job, drawing, journal, stop
+        self.events = events
         self.first = this_process().rank == 0
         self.clock = Clock(job)
         self.unreadable = 0
@@ -139,18 +149,23 @@ class RunLogger:
         if not self.first:
             return
         self.journal.log_batch(self.job.batch_size)
+        images = len(batch.images) * this_process().world_size
+        rate = self.job.find_phase(state.epoch).schedule(state.count - 1).other  # that of the table
+        self.events.log_batch(Progressed(state.updates, losses, rate, images))
         number, left = state.count - 1, self.job.count - self.job.per_epoch * state.epoch
         place = describe_place(self.job, state, epoch=state.epoch + 1)
         self.drawing.show_progress(Progress(state.batch, min(self.job.per_epoch, left), losses[0], place))
         if number < SHEETS:
             sheet = self.drawing.draw_batch(batch, self.job.dataset.names)
             save_image(self.folder / f"train_batch{number}.jpg", sheet)
+            self.events.log_sheet(f"train_batch{number}", sheet, state.updates)
 
     def log_epoch(self, state: TrainState, scores: TaskScores | None, *, best: bool) -> None:
         """Write the table and the curves, save the best network, print one line."""
         if not self.first:
             return
         save_rows(self.folder, state.rows)
+        self.events.log_epoch(state.rows[-1])
         chart = self.drawing.draw_results(state.rows)
         if chart is not None:
             save_image(self.folder / "results.png", chart)

@@ -13,7 +13,7 @@ ARGS = "args.yaml"
 LATER = (
     *("train_only", "ignore_orientation", "max_pixels", "by_number", "val_data", "no_val", "task"),
     *("data_weights", "unlabeled", "loss_weights", "joint", "joint_weights", "joint_align", "joint_images"),
-    "joint_learns",
+    *("joint_learns", "log"),
 )
 """The options that runs of the first versions do not have."""
 RESTORE = "restore the file: it holds every option of the run; or start a new run with --weights"

@@ -29,6 +29,7 @@ from yolor_cfg.ops.implicit import ImplicitModel
 from yolor_cfg.parallel import broadcast_object, local_device, this_process
 from yolor_cfg.runs import clean_run, folder_lock, save_image, save_text, trial_folder
 from yolor_cfg.train.dist import convert_sync_batchnorm
+from yolor_cfg.train.event_log import open_events
 from yolor_cfg.train.freezing import freeze, set_deterministic
 from yolor_cfg.train.hyperparameters import unused_hyperparameters
 from yolor_cfg.train.identities import add_learner
@@ -275,8 +276,11 @@ def _run_training(
     folder: Path, job: Job, state: TrainState, *, drawing: TrainDrawing, journal: Journal
 ) -> TrainResult:
     stop = StopSignal()
-    logger = RunLogger(folder, job, drawing=drawing, journal=journal, stop=stop)
-    with _noting_faults(journal, folder):
+    with (
+        _noting_faults(journal, folder),
+        open_events(folder, job.options, updates=state.updates) as events,
+    ):
+        logger = RunLogger(folder, job, drawing=drawing, journal=journal, stop=stop, events=events)
         if this_process().rank == 0:
             journal.open(folder, describe_job(job), epoch=state.epoch)
         with stop.listen(), watch_features(state.teacher, state.network):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 import types
 import typing
@@ -10,12 +11,13 @@ from typing import Any, NamedTuple
 from yolor_cfg.arguments import TRAIN_BOUNDS, parse_size
 from yolor_cfg.data.types import Fix
 from yolor_cfg.data.union import GivenData, parse_given
-from yolor_cfg.errors import CfgError, describe
+from yolor_cfg.errors import CfgError, MissingExtra, describe
 from yolor_cfg.lang.dialect import DIALECTS
 from yolor_cfg.parallel import this_process
 
 BY_Z, NO_FEATURES = "z", "none"
 """How features are brought to those of a large network: by a map with implicit knowledge; not at all."""
+TENSORBOARD = "tensorboard"
 CHOICES: dict[str, tuple[str | None, ...]] = {
     "recipe": (None, "yolor", "darknet", "paper"),
     "optimizer": (None, "sgd", "adam", "adamw"),
@@ -25,6 +27,7 @@ CHOICES: dict[str, tuple[str | None, ...]] = {
     "fix_labels": (None, "clip", "drop"),
     "dialect": (None, *DIALECTS),
     "joint_align": (BY_Z, "plain", NO_FEATURES),
+    "log": (None, TENSORBOARD),
 }
 LISTS_OF_PATHS = ("data", "val_data", "joint_images")
 
@@ -45,7 +48,8 @@ class TrainOptions(NamedTuple):
     `joint_align` how its features do, `joint_images` images without labels that it teaches alone; if it
     `joint_learns`, it learns from the labels at the same time, with weights or from nothing.
     `unlabeled` says what is taught of classes that a data set does not label;
-    `loss_weights` is `learned`, or factors as `labels=0.5,boxes=2`.
+    `loss_weights` is `learned`, or factors as `labels=0.5,boxes=2`. `log` names a program that is told how
+    the run goes, besides the files of its folder.
     """
 
     cfg: str
@@ -93,6 +97,7 @@ class TrainOptions(NamedTuple):
     joint_align: str = BY_Z
     joint_images: str | tuple[str, ...] | None = None
     joint_learns: bool = False
+    log: str | None = None
 
     @property
     def data_sets(self) -> tuple[GivenData, ...]:
@@ -132,7 +137,7 @@ def _parse_all(data: str | tuple[str, ...]) -> tuple[GivenData, ...]:
 
 
 def refuse_contradictions(options: TrainOptions) -> None:
-    """Raise CfgError for options that do not go together."""
+    """Raise CfgError for options that do not go together, MissingExtra for one whose program is not here."""
     if options.precision == "fp16" and not options.device.startswith("cuda"):
         raise CfgError("fp16 is for CUDA", found=f"--device {options.device}", allowed="fp32, bf16")
     if options.rect and this_process().world_size > 1:
@@ -158,6 +163,8 @@ def refuse_contradictions(options: TrainOptions) -> None:
         )
     if not options.joint:
         _refuse_idle_teaching(options)
+    if options.log == TENSORBOARD and importlib.util.find_spec("tensorboard") is None:
+        raise MissingExtra(TENSORBOARD)
 
 
 def _refuse_idle_teaching(options: TrainOptions) -> None:

@@ -176,7 +176,7 @@ def _window_notes(line: CommandLine) -> tuple[str, ...]:
     """What is to say where C Darknet would open a window."""
     if {"-dont_show", "-benchmark"} & set(line.options):
         return ()
-    return ("no window is opened: what is drawn is in the folder of the results; -dont_show leaves this out",)
+    return ("no window is opened without --show: what is drawn is in the folder of the results",)
 
 
 def _top_notes(top: int) -> tuple[str, ...]:

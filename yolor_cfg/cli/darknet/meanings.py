@@ -29,7 +29,7 @@ SILENT = Meaning(help="nothing is shown anyway; without it a note says so where 
 DEVICE = Meaning(help="--device N")
 EXT_OUTPUT = Meaning(help="--ext-output in place of --darknet-output")
 NO_LAYER_TIMES = Meaning(note="no times of layers are measured; `yolor bench CFG` compares engines")
-NOT_SERVED = "nothing is sent or served; `yolor detect ... --json` prints a line of JSON for each image"
+SERVED = "this machine alone can see it, 0.0.0.0:PORT in place of :PORT lets all others"
 CHART = Meaning(note="the charts are results.png and others in the folder of the run")
 IMAGE_OPTIONS: Meanings = {
     "-thresh": Meaning(("--conf", "{}")),
@@ -54,9 +54,11 @@ DEMO: Meanings = {
     "-c": Meaning(help="camera N in place of a video"),
     "-out_filename": Meaning(help="--output with the name without its suffix, a folder"),
     "-json_file_output": Meaning(("--save-darknet", "json={}")),
-    "-json_port": Meaning(refusal=NOT_SERVED),
-    "-http_post_host": Meaning(refusal=NOT_SERVED),
-    "-mjpeg_port": Meaning(note="no pictures are served; the drawn video is in the folder of the results"),
+    "-json_port": Meaning(("--serve", ":{}"), f"the lines of JSON are at /detections.jsonl; {SERVED}"),
+    "-http_post_host": Meaning(
+        refusal="nothing is sent; `yolor detect ... --serve :PORT` lets others fetch /detections.jsonl"
+    ),
+    "-mjpeg_port": Meaning(("--serve", ":{}"), f"the picture is at /stream.mjpg; {SERVED}"),
     "-dontdraw_bbox": Meaning(refusal="what is saved has its boxes drawn; --nosave saves nothing"),
     "-prefix": Meaning(refusal="the drawn frames are written as a video, not as single images"),
     "-time_limit_sec": Meaning(

@@ -1,0 +1,366 @@
+"""`yolor detect --serve`: real clients, several at once, of which none holds up the detection."""
+
+import contextlib
+import json
+import re
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import browser
+import cv2
+import numpy as np
+import pytest
+from tiny_detector import Files, photo, save_pictures, yolor
+
+from yolor_cfg.detect.detections import Detections
+from yolor_cfg.detect.sources import Frame
+from yolor_cfg.detect.watch.feed import KEPT_LINES, Feed
+from yolor_cfg.detect.watch.server import Address, parse_address, serving
+from yolor_cfg.errors import YolorError
+
+LOCAL = Address("127.0.0.1", 0)
+
+
+def found(count: int = 1) -> Detections:
+    boxes = np.tile(np.float32([10, 10, 30, 30]), (count, 1))
+    return Detections(boxes, np.full(count, 0.5, np.float32), np.zeros(count, int), ("cat",), (50, 70), 0.01)
+
+
+def frame(number: int) -> Frame:
+    return Frame("clip.mp4", number, photo(seed=number % 5))
+
+
+@contextmanager
+def running(feed: Feed, pause: float = 0.005) -> Iterator[list[float]]:
+    """A detection that publishes frames until the end; how long each of them took to publish."""
+    over, times = threading.Event(), list[float]()
+
+    def run() -> None:
+        while not over.is_set():
+            begin = time.perf_counter()
+            feed.publish(frame(len(times)), found())
+            times.append(time.perf_counter() - begin)
+            time.sleep(pause)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield times
+    finally:
+        over.set()
+        thread.join()
+
+
+def get(address: Address, path: str, **headers: str) -> tuple[int, dict[str, str], bytes]:
+    request = urllib.request.Request(f"{address}{path.lstrip('/')}", headers=headers)
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return answer.status, dict(answer.headers), answer.read()
+    except urllib.error.HTTPError as fault:
+        return fault.code, dict(fault.headers), fault.read()
+
+
+def ask(address: Address, text: str) -> bytes:
+    """The first bytes of the answer to a request written by hand."""
+    with socket.create_connection((address.host, address.port), timeout=10) as client:
+        client.sendall(text.replace("\n", "\r\n").encode())
+        return client.recv(4096)
+
+
+# --- pages ---
+
+
+def test_the_page_the_picture_and_the_state_are_served() -> None:
+    feed = Feed()
+    with serving(LOCAL, feed) as address:
+        feed.publish(frame(0), found())
+        feed.publish(frame(1), found(2))
+        status, headers, page = get(address, "/")
+        assert status == 200 and b"/stream.mjpg" in page and headers["Content-Type"].startswith("text/html")
+        assert re.findall(rb"(?:src|href)=.?(?:https?:)?//", page) == []
+        status, headers, picture = get(address, "/frame.jpg")
+        shown = cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_COLOR)
+        assert (status, headers["Content-Type"]) == (200, "image/jpeg")
+        difference = np.abs(shown[..., ::-1].astype(int) - found(2).draw(photo(seed=1))).mean()
+        assert shown.shape == (50, 70, 3) and difference < 12
+        state = json.loads(get(address, "/status.json")[2])
+        assert state["frames"] == 2 and state["network_ms"] == 10 and state["latency_ms"] > 0
+        for headers in (get(address, path)[1] for path in ("/", "/frame.jpg", "/nothing")):
+            assert headers["Cache-Control"] == "no-store" and headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_other_paths_and_methods_are_refused() -> None:
+    feed = Feed()
+    with serving(LOCAL, feed) as address:
+        for path in ("/nothing", "/page/watch.html", "/../setup.cfg", "/%2e%2e/etc/passwd", "/etc/passwd"):
+            assert get(address, path)[0] == 404
+        for method in ("POST", "PUT", "DELETE", "OPTIONS"):
+            answer = ask(address, f"{method} / HTTP/1.1\nHost: localhost\n\n")
+            assert b" 405 " in answer and b"Allow: GET, HEAD" in answer
+        answer = ask(address, "HEAD / HTTP/1.1\nHost: localhost\n\n")
+        assert b" 200 " in answer and answer.endswith(b"\r\n\r\n")
+        assert b" 200 " in ask(address, "HEAD /stream.mjpg HTTP/1.1\nHost: localhost\n\n")
+
+
+def test_a_name_that_was_turned_to_this_machine_is_refused() -> None:
+    feed = Feed()
+    with serving(LOCAL, feed) as address:
+        feed.publish(frame(0), found())
+        for name in ("evil.example", "127.0.0.1.evil.example", f"evil.example:{address.port}", ""):
+            assert get(address, "/frame.jpg", Host=name)[0] == 403
+        for name in ("localhost", f"localhost:{address.port}", "127.0.0.1", "[::1]:80", "LOCALHOST"):
+            assert get(address, "/frame.jpg", Host=name)[0] == 200
+    with serving(Address("0.0.0.0", 0), Feed()) as address:
+        assert get(address, "/", Host="camera.example")[0] == 200
+
+
+# --- clients ---
+
+
+def test_the_lines_come_in_order_and_one_for_each_frame() -> None:
+    feed = Feed()
+    with serving(LOCAL, feed) as address, running(feed):
+        with urllib.request.urlopen(f"{address}detections.jsonl", timeout=10) as answer:
+            lines = [json.loads(answer.readline()) for _ in range(100)]
+    numbers = [line["frame"] for line in lines]
+    assert numbers == list(range(numbers[0], numbers[0] + 100))
+    assert lines[0]["source"] == "clip.mp4" and lines[0]["detections"][0]["name"] == "cat"
+
+
+def read_pictures(address: Address, count: int, pause: float = 0) -> list[np.ndarray]:
+    """So many pictures of the stream."""
+    pictures = []
+    with urllib.request.urlopen(f"{address}stream.mjpg", timeout=10) as answer:
+        assert answer.headers["Content-Type"] == "multipart/x-mixed-replace; boundary=frame"
+        while len(pictures) < count:
+            assert answer.readline() == b"--frame\r\n"
+            assert answer.readline() == b"Content-Type: image/jpeg\r\n"
+            size = int(answer.readline().split(b":")[1])
+            assert answer.readline() == b"\r\n"
+            pictures.append(cv2.imdecode(np.frombuffer(answer.read(size), np.uint8), cv2.IMREAD_COLOR))
+            assert answer.readline() == b"\r\n"
+            time.sleep(pause)
+    return pictures
+
+
+def test_clients_that_read_and_one_that_never_does_hold_nothing_up() -> None:
+    feed = Feed()
+    with serving(LOCAL, feed) as address, running(feed) as times:
+        dead = socket.create_connection((address.host, address.port))
+        dead.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
+        dead.sendall(b"GET /stream.mjpg HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        silent = socket.create_connection((address.host, address.port))
+        results: dict[str, list[np.ndarray]] = {}
+
+        def client(name: str, pause: float) -> None:
+            results[name] = read_pictures(address, 25, pause)
+
+        readers = [threading.Thread(target=client, args=pair) for pair in (("fast", 0), ("slow", 0.02))]
+        for reader in readers:
+            reader.start()
+        for reader in readers:
+            reader.join(20)
+        dead.close()
+        silent.close()
+    assert all(picture.shape == (50, 70, 3) for name in ("fast", "slow") for picture in results[name])
+    assert np.median(times) < 0.005 and max(times) < 1
+
+
+def test_opencv_reads_the_stream_as_a_video() -> None:
+    feed = Feed()
+    with serving(LOCAL, feed) as address, running(feed, 0.02):
+        capture = cv2.VideoCapture(f"{address}stream.mjpg")
+        there, pixels = capture.read()
+        capture.release()
+    assert there and pixels.shape == (50, 70, 3)
+
+
+def test_a_slow_client_sees_the_newest_picture() -> None:
+    feed = Feed()
+    with serving(LOCAL, feed) as address:
+        feed.publish(frame(0), found())
+        with urllib.request.urlopen(f"{address}stream.mjpg", timeout=10) as answer:
+            answer.readline()
+            for number in range(1, 504):
+                feed.publish(frame(number), found())
+            time.sleep(0.2)
+            feed.close()
+            parts = answer.read().split(b"\r\n\r\n")[1:]
+    shown = cv2.imdecode(np.frombuffer(parts[-1], np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
+    assert np.abs(shown.astype(int) - found().draw(frame(503).image)).mean() < 12
+    assert len(parts) < 400  # what lay in the buffers, and the newest
+
+
+def test_the_streams_end_with_the_source() -> None:
+    feed = Feed()
+    with serving(LOCAL, feed) as address:
+        feed.publish(frame(0), found())
+        with (
+            urllib.request.urlopen(f"{address}detections.jsonl", timeout=10) as lines,
+            urllib.request.urlopen(f"{address}stream.mjpg", timeout=10) as pictures,
+        ):
+            feed.close()
+            assert lines.read().count(b"\n") == 1
+            assert pictures.read().endswith(b"--frame--\r\n")
+    with pytest.raises(OSError):
+        socket.create_connection((address.host, address.port), timeout=1)
+
+
+def test_more_clients_than_places_are_told_to_come_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("yolor_cfg.detect.watch.server.MOST_CLIENTS", 2)
+    feed = Feed()
+    with serving(LOCAL, feed) as address:
+        feed.publish(frame(0), found())
+        streams = [urllib.request.urlopen(f"{address}stream.mjpg", timeout=10) for _ in range(2)]
+        assert get(address, "/")[0] == 503
+        for stream in streams:
+            stream.close()
+        deadline = time.monotonic() + 10
+        while get(address, "/")[0] == 503 and time.monotonic() < deadline:
+            feed.publish(frame(1), found())
+            time.sleep(0.05)
+        assert get(address, "/")[0] == 200
+
+
+def test_connections_that_say_nothing_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("yolor_cfg.detect.watch.server.MOST_CONNECTIONS", 3)
+    with serving(LOCAL, Feed()) as address:
+        place = (address.host, address.port)
+        silent = [socket.create_connection(place, timeout=5) for _ in range(3)]
+        time.sleep(0.3)
+        with socket.create_connection(place, timeout=5) as another:
+            assert another.recv(1) == b""
+        for client in silent:
+            client.close()
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            with contextlib.suppress(OSError):
+                assert get(address, "/status.json")[0] == 200
+                return
+            time.sleep(0.05)
+    pytest.fail("no place became free")
+
+
+def test_the_memory_does_not_grow_with_the_frames() -> None:
+    feed = Feed()
+
+    def publish(count: int) -> int:
+        for number in range(count):
+            feed.publish(Frame("a.mp4", number, np.zeros((400, 400, 3), np.uint8)), found(20))
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+    before = publish(KEPT_LINES + 100)
+    assert publish(3 * KEPT_LINES) - before < 8 << 10  # KiB; 1.4 GB of pixels passed
+    newest, text = feed.next_lines(0, 0)
+    assert text.count("\n") == KEPT_LINES and newest == 4 * KEPT_LINES + 100
+
+
+# --- addresses ---
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "port"),
+    [
+        (":8080", "127.0.0.1", 8080),
+        ("8080", "127.0.0.1", 8080),
+        ("0.0.0.0:80", "0.0.0.0", 80),
+        ("[::1]:9", "::1", 9),
+        ("camera.local:1", "camera.local", 1),
+    ],
+)
+def test_an_address_without_a_host_is_this_machine(text: str, host: str, port: int) -> None:
+    assert parse_address(text) == (host, port)
+    assert parse_address(text).is_local == (host in ("127.0.0.1", "::1"))
+
+
+@pytest.mark.parametrize("text", ["", ":", "host", ":70000", "a b:80", "http://x:80", ":-1"])
+def test_what_is_no_address_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=r"HOST"):
+        parse_address(text)
+
+
+def test_a_port_in_use_is_one_message(tiny: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    save_pictures(tmp_path, [(50, 70)])
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(YolorError, match="cannot listen"), serving(Address("127.0.0.1", port), Feed()):
+            pass
+        result = yolor("detect", *tiny, "pictures", "--serve", f":{port}")
+    assert result.exit_code == 1 and "cannot listen there: address already in use" in result.stderr
+    assert "Traceback" not in result.stderr and not Path("runs").exists()
+    assert yolor("detect", *tiny, "pictures", "--serve", "nowhere").exit_code == 2
+    assert yolor("detect", *tiny, "pictures", "--serve", ":0", "--shard", "1/2").exit_code == 2
+
+
+# --- the command ---
+
+
+def start(tiny: Files, folder: Path, *words: str) -> tuple[subprocess.Popen[str], Address]:
+    command = [sys.executable, "-m", "yolor_cfg", "detect", *map(str, tiny), *words, "--serve", ":0"]
+    with (folder / "out").open("wb") as out:  # a pipe that nobody reads would hold the command up
+        process = subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, stdout=out, text=True)
+    assert process.stderr
+    for line in process.stderr:
+        if match := re.match(r"serving http://127\.0\.0\.1:(\d+)/", line):
+            return process, Address("127.0.0.1", int(match[1]))
+    raise AssertionError(process.wait())
+
+
+def write_clip(path: Path, count: int) -> None:
+    clip = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"MJPG"), 25, (96, 64))
+    for number in range(count):
+        clip.write(photo(64, 96, seed=number % 7))
+    clip.release()
+
+
+def test_clients_see_the_lines_that_the_command_prints_until_ctrl_c(tiny: Files, tmp_path: Path) -> None:
+    write_clip(tmp_path / "a.avi", 3000)
+    process, address = start(tiny, tmp_path, "a.avi", "--json")
+    with urllib.request.urlopen(f"{address}detections.jsonl", timeout=20) as answer:
+        seen = [json.loads(answer.readline()) for _ in range(10)]
+        assert get(address, "/frame.jpg")[2][:2] == b"\xff\xd8"
+        process.send_signal(signal.SIGINT)
+        rest = answer.read()
+    _, err = process.communicate(timeout=30)
+    printed = [json.loads(line) for line in (tmp_path / "out").read_text().splitlines()]
+    first = seen[0]["frame"]
+    assert printed[first : first + 10] == seen
+    assert process.returncode == 130 and "Traceback" not in err and rest.count(b"\n") < 3000
+    assert json.loads((tmp_path / "runs/detect/exp/summary.json").read_text())["complete"] is False
+
+
+def test_the_server_ends_with_the_run(tiny: Files, tmp_path: Path) -> None:
+    save_pictures(tmp_path, [(50, 70)] * 3)
+    process, _ = start(tiny, tmp_path, "pictures")
+    assert process.wait(30) == 0
+
+
+def test_the_page_shows_the_picture_and_what_is_found_in_a_browser(tmp_path: Path) -> None:
+    if not (browser.CHROMIUM and browser.DRIVER):
+        pytest.skip("no chromium and chromedriver here: the page is not tried in a browser")
+    feed = Feed()
+    with serving(LOCAL, feed) as address, running(feed, 0.02), browser.open_browser(tmp_path) as page:
+        page.ask("POST", "/url", {"url": str(address)})
+        page.wait("document.querySelector('img').naturalWidth === 70", 20)
+        page.wait("document.querySelectorAll('#found tr').length === 1", 20)
+        assert page.run("return document.getElementById('found').innerText").split() == ["cat", "0.50"]
+        page.wait(
+            "/[1-9][0-9]* frames, [0-9.]+ per second/.test(document.getElementById('state').innerText)", 20
+        )
+        first = page.run("return document.getElementById('source').textContent")
+        page.wait(f"document.getElementById('source').textContent !== '{first}'", 20)
+        page.save_screenshot(tmp_path / "page.png")
+        feed.close()
+        page.wait("document.getElementById('state').innerText.endsWith('ended')", 20)
+    assert (tmp_path / "page.png").stat().st_size > 1000
