@@ -22,6 +22,7 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
 from robustness_fuzz import fuzz, replay  # noqa: E402
+from robustness_kill import check_kills  # noqa: E402
 from robustness_seeds import KINDS, make_seeds  # noqa: E402
 from robustness_table import (  # noqa: E402
     Check,
@@ -36,7 +37,8 @@ from robustness_table import (  # noqa: E402
 def find_checks() -> dict[str, Check]:
     """All checks by name."""
     return {
-        f"fuzz-{kind}": Check(f"mutated {what}", partial(fuzz_kind, kind)) for kind, what in KINDS.items()
+        **{f"fuzz-{kind}": Check(f"mutated {what}", partial(fuzz_kind, kind)) for kind, what in KINDS.items()},
+        "kill": Check("processes killed at random moments: files whole, work goes on", check_kills),
     }
 
 

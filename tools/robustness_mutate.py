@@ -8,6 +8,7 @@ import random
 import re
 import struct
 import zipfile
+import zlib
 from collections.abc import Callable
 from functools import lru_cache
 
@@ -142,7 +143,7 @@ def mutate_members(data: bytes, rng: Rng) -> bytes:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             members = [(one.filename, archive.read(one)) for one in archive.infolist()]
-    except (zipfile.BadZipFile, OSError, EOFError, ValueError, NotImplementedError, RuntimeError):
+    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, RuntimeError):
         return mutate_operations(data, rng)
     if not members:
         return mutate_bytes(data, rng)

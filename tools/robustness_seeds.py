@@ -22,7 +22,13 @@ CFG_FOLDERS = (
     *("cfg", "tests/data/valid", "tests/data/invalid", "tests/data/golden/cfg", "tests/data/darknet"),
     *("../shared/corpus/cfg", "../shared/golden/darknet/micro", "../shared/golden/forks"),
 )
-TASKS_CFG = YOLOR_CFG.replace("[implicit_add]", "[implicit_add]\nstd=0.1")
+SMALL_NET = "[net]\nwidth=32\nheight=32\nchannels=3\n[convolutional]\nfilters=7\nsize=1\nstride=32\n"
+SMALL_HEAD = "\n[yolo]\nmask=0\nanchors=8,8\nclasses=2\nnum=1\n"
+SMALL_CFGS = {
+    "small": f"{SMALL_NET}batch_normalize=1\nactivation=leaky\n{SMALL_HEAD}",
+    "implicit": f"{SMALL_NET}activation=linear\n[implicit_add]\nfilters=7\n[shift_channels]\nfrom=1\n"
+    f"[route]\nlayers=-1\n{SMALL_HEAD}",
+}
 
 
 KINDS = {
@@ -58,7 +64,7 @@ class Seeds:
         total = 0.0
         self._bounds: list[float] = []
         for seed in self.seeds:
-            total += 1 / (1000 + len(seed.data)) ** 1.5
+            total += 1 / (1000 + len(seed.data)) ** 2
             self._bounds.append(total)
 
     def pick(self, rng: random.Random) -> Seed:
@@ -151,7 +157,7 @@ def _checkpoints() -> list[Seed]:
     import torch
 
     seeds = []
-    for name, text in (("plain", CFG), ("yolor", YOLOR_CFG)):
+    for name, text in {"plain": CFG, "yolor": YOLOR_CFG, **SMALL_CFGS}.items():
         for form, content in _contents(text):
             for is_zip in (True, False):
                 out = io.BytesIO()
@@ -216,7 +222,7 @@ def _safetensors() -> list[Seed]:
     from yolor_cfg.weights.safetensors_file import PACK_FORMAT
 
     seeds = []
-    for name, text in (("plain", CFG), ("yolor", YOLOR_CFG)):
+    for name, text in {"plain": CFG, "yolor": YOLOR_CFG, **SMALL_CFGS}.items():
         tensors = _tensors(text)
         record = {"format": FORMAT, "cfg": text, "dialect": "yolor", "names": ["a"], "bn_eps": 1e-4}
         pack = {"format": PACK_FORMAT, "task": "cats", "sections": "0" * 64, "shared": "1" * 64}
