@@ -22,8 +22,11 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
 from robustness_fuzz import fuzz, replay  # noqa: E402
+from robustness_disk import check_disks  # noqa: E402
 from robustness_kill import check_kills  # noqa: E402
+from robustness_load import check_crowd, check_load  # noqa: E402
 from robustness_seeds import KINDS, make_seeds  # noqa: E402
+from robustness_sudden import check_sudden  # noqa: E402
 from robustness_table import (  # noqa: E402
     Check,
     Options,
@@ -39,6 +42,10 @@ def find_checks() -> dict[str, Check]:
     return {
         **{f"fuzz-{kind}": Check(f"mutated {what}", partial(fuzz_kind, kind)) for kind, what in KINDS.items()},
         "kill": Check("processes killed at random moments: files whole, work goes on", check_kills),
+        "disk": Check("full disks, and folders that cannot be written", check_disks),
+        "sudden": Check("data that goes, sources that end, signals, closed streams", check_sudden),
+        "load": Check("20,000 images: flat memory, each record that of its image", check_load),
+        "crowd": Check("three processes at once in one project", check_crowd),
     }
 
 

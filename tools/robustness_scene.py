@@ -115,8 +115,16 @@ class Ended(NamedTuple):
 class Child:
     """A command of `yolor` in a child; what it says goes into a file."""
 
-    def __init__(self, place: Path, words: Sequence[str], before: Callable[[], object] = lambda: None) -> None:
-        self.log = place.with_name(f"{place.name}.log")
+    def __init__(
+        self,
+        place: Path,
+        words: Sequence[str],
+        before: Callable[[], object] = lambda: None,
+        *,
+        name: str = "",
+    ) -> None:
+        """Starts the command in the folder `place`, after the function `before`; its log has that name."""
+        self.log = place.with_name(f"{name or place.name}.log")
         self.began = time.monotonic()
         self.pid = os.fork()
         if self.pid == 0:
@@ -260,6 +268,17 @@ def _check_zip(path: Path) -> None:
         assert archive.testzip() is None
 
 
+def _check_video(path: Path) -> None:
+    import cv2
+
+    video = cv2.VideoCapture(str(path))
+    told = round(video.get(cv2.CAP_PROP_FRAME_COUNT))
+    count = 0
+    while video.read()[0]:
+        count += 1
+    assert count == told > 0, f"{count} of {told} frames"
+
+
 def _check_text(path: Path) -> None:
     assert path.read_text(encoding="utf-8").endswith("\n")
 
@@ -268,6 +287,7 @@ CHECKS: dict[str, Callable[[Path], object]] = {
     **dict.fromkeys((".jpg", ".png"), _check_image),
     **dict.fromkeys((".pt", ".safetensors"), _check_pt),
     **dict.fromkeys((".names", ".data"), _check_text),
+    ".mp4": _check_video,
     ".weights": _check_weights,
     ".csv": _check_csv,
     ".jsonl": _check_lines,
