@@ -25,6 +25,7 @@ from robustness_fuzz import fuzz, replay  # noqa: E402
 from robustness_disk import check_disks  # noqa: E402
 from robustness_kill import check_kills  # noqa: E402
 from robustness_load import check_crowd, check_load  # noqa: E402
+from robustness_networks import make_network_seeds  # noqa: E402
 from robustness_seeds import KINDS, make_seeds  # noqa: E402
 from robustness_sudden import check_sudden  # noqa: E402
 from robustness_table import (  # noqa: E402
@@ -51,7 +52,7 @@ def find_checks() -> dict[str, Check]:
 
 def fuzz_kind(kind: str, options: Options) -> Result:
     """The fuzzer, with seeds that are made once."""
-    return fuzz(kind, make_seeds()[kind], options)
+    return fuzz(kind, make_seeds(networks=make_network_seeds)[kind], options)
 
 
 def main() -> None:
@@ -64,7 +65,7 @@ def main() -> None:
         print(format_table([one for path in asked.table for one in read_results(path)]))
     elif asked.replay:
         kind = asked.replay.name.partition("-")[0]
-        print(replay(asked.replay, make_seeds()[kind]) or "no fault")
+        print(replay(asked.replay, make_seeds(networks=make_network_seeds)[kind]) or "no fault")
     else:
         sys.exit(run_checks({name: checks[name] for name in asked.only or checks}, asked))
 
@@ -79,8 +80,8 @@ def run_checks(checks: dict[str, Check], asked: argparse.Namespace) -> int:
 
     for name, check in checks.items():
         with tempfile.TemporaryDirectory(prefix="robustness-") as folder:
-            given = (asked.seed, asked.short, asked.count, asked.start, Path(folder), asked.keep.absolute())
-            result = check.run(Options(*given, tell))
+            how = (asked.seed, asked.short, asked.count, asked.start, asked.here)
+            result = check.run(Options(*how, Path(folder), asked.keep.absolute(), tell))
         tell(result)
         done.append(result)
         print(format_table([result]).splitlines()[2], flush=True)
@@ -96,6 +97,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--count", type=int, help="tries of each check")
     parser.add_argument("--start", type=int, default=0, help="number of the fuzzer's first input")
+    parser.add_argument("--here", action="store_true", help="no process for the fuzzer: coverage, debuggers")
     parser.add_argument("--keep", type=Path, default=Path("robustness-found"))
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there, as they come")
     parser.add_argument("--table", type=Path, nargs="+", metavar="FILE", help="print such results")

@@ -43,13 +43,13 @@ LOOK_EVERY = 20
 """Inputs: the system takes a millisecond to tell."""
 MORE_ADDRESSES = 4 << 30
 MOST_KEPT = 50
-FULL_COUNTS = dict.fromkeys(("cfg", "weights", "pt"), 250_000)
+FULL_COUNTS = {**dict.fromkeys(("cfg", "weights", "pt"), 250_000), "networks": 10_000}
 SHORT_COUNT = 400
 TELL_EVERY = 10.0
 # What no reader may do: names of CPython's audit events.
 FORBIDDEN = frozenset(
     "os.system os.exec os.posix_spawn os.spawn subprocess.Popen socket.connect socket.bind "
-    "pickle.find_class ctypes.dlopen shutil.rmtree os.putenv".split()
+    "pickle.find_class ctypes.dlopen shutil.rmtree".split()
 )
 
 
@@ -130,13 +130,6 @@ class Worker:
         self._pid = self._fork(number + 1)
         return True
 
-    def result(self) -> Result:
-        """What was done so far."""
-        board, plan = self.board, self.plan
-        told = f"{board.taken:,} taken, {board.refused:,} refused, seed {plan.seed}, {self.seconds:.0f} s"
-        tries = board.number + 1 - plan.start
-        return Result(f"fuzz-{plan.kind}", tries, board.faults, board.worst, board.peak, (told,))
-
     def stop(self) -> None:
         """End it, if it has not ended by itself."""
         with suppress(ProcessLookupError, ChildProcessError):
@@ -144,20 +137,31 @@ class Worker:
             os.waitpid(self._pid, 0)
 
 
+def tell(plan: Plan, board: Board, seconds: float) -> Result:
+    """What was done so far."""
+    told = f"{board.taken:,} taken, {board.refused:,} refused, seed {plan.seed}, {seconds:.0f} s"
+    tries = board.number + 1 - plan.start
+    return Result(f"fuzz-{plan.kind}", tries, board.faults, board.worst, board.peak, (told,))
+
+
 def fuzz(kind: str, seeds: Seeds, options: Options) -> Result:
     """Read the inputs of a kind in a process of its own."""
     count = options.choose_count(SHORT_COUNT, FULL_COUNTS.get(kind, 40_000))
     plan = Plan(kind, seeds, options.seed, options.start, options.start + count, options.keep)
+    if options.is_here:
+        board = Board(number=plan.start - 1)
+        read_all(plan, board)
+        return tell(plan, board, 0.0)
     worker, told = Worker(plan), time.monotonic()
     try:
         while worker.poll():
             time.sleep(0.02)
             if time.monotonic() - told > TELL_EVERY:
-                options.tell(worker.result())
+                options.tell(tell(plan, worker.board, worker.seconds))
                 told = time.monotonic()
     finally:
         worker.stop()
-    return worker.result()
+    return tell(plan, worker.board, worker.seconds)
 
 
 def make_input(plan: Plan, number: int) -> tuple[bytes, str, random.Random]:
@@ -168,14 +172,19 @@ def make_input(plan: Plan, number: int) -> tuple[bytes, str, random.Random]:
 
 
 def work(plan: Plan, board: Board) -> None:
-    """Read every input of the plan."""
+    """Read every input of the plan, in a process of its own."""
     os.nice(max(0, NICENESS - os.nice(0)))
     devnull = os.open(os.devnull, os.O_WRONLY)
     os.dup2(devnull, 1)
-    warnings.simplefilter("ignore")
-    logging.disable()
     bound_addresses()
     sys.addaudithook(refuse_forbidden)
+    read_all(plan, board)
+
+
+def read_all(plan: Plan, board: Board) -> None:
+    """Read the inputs one after the other; those that find a fault are kept."""
+    warnings.simplefilter("ignore")
+    logging.disable()
     with temporary_folder() as folder:
         path = folder / f"input{READERS[plan.kind][1]}"
         for number in range(plan.start, plan.end):

@@ -219,6 +219,13 @@ def mutate_operations(data: bytes, rng: Rng) -> bytes:
     return b"".join(operations)
 
 
+def mutate_any_weights(data: bytes, rng: Rng) -> bytes:
+    """A torch file by its members, any other by its header and its floats."""
+    if data.startswith(b"PK"):
+        return rng.choice((mutate_members, mutate_members, mutate_checkpoint))(data, rng)
+    return rng.choice((mutate_header, mutate_floats))(data, rng)
+
+
 # None stands for a piece of another seed.
 MUTATIONS: dict[str, tuple[Mutation | None, ...]] = {
     "cfg": (mutate_values, mutate_values, mutate_values, mutate_sections, mutate_sections, None, *TEXT),
@@ -229,6 +236,7 @@ MUTATIONS: dict[str, tuple[Mutation | None, ...]] = {
     ),
     "safetensors": (mutate_safetensors, mutate_safetensors, mutate_bytes, None),
     "metadata": (mutate_json, mutate_json, mutate_bytes),
+    "networks": (mutate_any_weights,),
     "images": (mutate_bytes, mutate_bytes, None),
     "json": (mutate_json, mutate_json, mutate_json, mutate_words, mutate_bytes),
     **dict.fromkeys(("labels", "names", "yaml", "voc", "tree"), (*TEXT, None)),

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 from fuzz_inputs import COCO
+from robustness_networks import read_network_file
 
 from yolor_cfg import count
 from yolor_cfg.data.formats.coco import list_document
@@ -293,4 +294,8 @@ READERS: dict[str, tuple[Reader, str]] = {
     "voc": (read_voc_file, ".xml"),
     "yaml": (read_yaml_file, ".yaml"),
     "tree": (lambda given: read_tree(given.path), ".tree"),
+    "networks": (
+        lambda given: read_network_file(given.data, given.path.parent, given.cfg, given.rng),
+        ".any",
+    ),
 }

@@ -44,6 +44,7 @@ KINDS = {
     "voc": "VOC's XML files",
     "yaml": "YAML files of data sets and hyperparameters",
     "tree": "class trees",
+    "networks": "weights opened on all other ways: alone, by task, averaged",
 }
 
 
@@ -72,8 +73,8 @@ class Seeds:
         return rng.choices(self.seeds, cum_weights=self._bounds)[0]
 
 
-def make_seeds() -> dict[str, Seeds]:
-    """The seeds of every kind."""
+def make_seeds(**more: Callable[[], list[Seed]]) -> dict[str, Seeds]:
+    """The seeds of every kind; those of `more` kinds are made elsewhere."""
     makers: dict[str, Callable[[], list[Seed]]] = {
         "cfg": _cfgs,
         "weights": _weights,
@@ -81,6 +82,7 @@ def make_seeds() -> dict[str, Seeds]:
         "safetensors": _safetensors,
         "metadata": _metadata,
         "images": _images,
+        **more,
     }
     made = {kind: make() for kind, make in makers.items()}
     made |= {kind: [Seed(name, data) for name, data in texts.items()] for kind, texts in TEXTS.items()}

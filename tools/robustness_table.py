@@ -22,12 +22,14 @@ class Result(NamedTuple):
 
 class Options(NamedTuple):
     """What all checks are told: the seed of their random numbers, whether little time is left, how often to
-    try (None: as each check has it), a new folder to work in, where faults are kept, who hears of progress."""
+    try (None: as each check has it), from which number on, whether the fuzzer reads in this very process, a new
+    folder to work in, where faults are kept, who hears of progress."""
 
     seed: int
     is_short: bool
     count: int | None
     start: int
+    is_here: bool
     folder: Path
     keep: Path
     tell: Callable[[Result], None]
