@@ -33,7 +33,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 @pytest.fixture
 def new_attempts(request: pytest.FixtureRequest) -> Callable[[], list[str]]:
-    """A function: the attempts to reach another machine since it was asked last, by this or an earlier test."""
+    """A function: the attempts to reach another machine since it was asked last."""
 
     def take() -> list[str]:
         stash = request.config.stash

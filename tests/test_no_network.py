@@ -95,7 +95,9 @@ def test_a_library_that_reports_to_its_makers_is_imported_in_one_place_alone(
 ) -> None:
     """Where that is kept from it; Ray by its name, behind the variable that it goes by."""
     package = ROOT / "yolor_cfg"
-    found = [path.relative_to(package).as_posix() for path in package.rglob("*.py") if library in imports_of(path)]
+    found = [
+        path.relative_to(package).as_posix() for path in package.rglob("*.py") if library in imports_of(path)
+    ]
     assert found == ([place] if place else [])
 
 
@@ -131,7 +133,8 @@ def test_no_command_reaches_another_machine(tmp_path: Path, data: Path, new_atte
     """Each in a process of its own, as a user starts it, with all that is installed."""
     files = tiny.write(tmp_path, tiny.text(classes=len(training.NAMES)))
     tiny.save_pictures(tmp_path, [(50, 70), (60, 40)])
-    pictures, project = tmp_path / "pictures", ("--project", tmp_path / "runs")
+    pictures, runs = tmp_path / "pictures", tmp_path / "runs"
+    project = ("--project", runs)
     train = ("train", files.cfg, "--data", data, "--max-batches", 1, "--batch-size", 4)
     lines: list[tuple[object, ...]] = [
         ("info", files.cfg),
@@ -141,13 +144,13 @@ def test_no_command_reaches_another_machine(tmp_path: Path, data: Path, new_atte
         ("test", *files, "--data", data, *project),
         ("convert", files.weights, tmp_path / "a.pt", "--cfg", files.cfg),
         (*train, *project),
-        ("export", *files, "--format", "onnx", "--output", tmp_path / "a.onnx"),
-        ("export", *files, "--format", "openvino", "--output", tmp_path / "a.xml"),
-        ("export", *files, "--format", "html", "--output", tmp_path / "a.html"),
-        ("detect", tmp_path / "a.onnx", pictures, *project),
-        ("detect", tmp_path / "a.xml", pictures, *project),
+        ("export", *files, "--format", "onnx", *project, "--name", "onnx"),
+        ("export", *files, "--format", "openvino", *project, "--name", "openvino"),
+        ("export", *files, "--format", "html", *project, "--name", "page"),
+        ("detect", runs / "onnx/model.onnx", pictures, *project),
+        ("detect", runs / "openvino/model.xml", pictures, *project),
         ("detect", *files, pictures, "--engine", "openvino", *project),
-        ("compare", *files, "--against", tmp_path / "a.onnx"),
+        ("compare", *files, "--against", runs / "onnx/model.onnx"),
         ("bench", *files),
         ("anchors", files.cfg, "--data", data),
         ("data", "check", data),

@@ -20,8 +20,8 @@ import torch
 from robustness_mutate import MUTATIONS, mutate
 from robustness_networks import make_network_seeds
 from robustness_readers import READERS, Input
-from robustness_seeds import KINDS, Seeds, make_seeds
-from robustness_table import Result, format_table, read_results, write_results
+from robustness_seeds import KINDS, SeedPool, make_seeds
+from robustness_table import CheckResult, format_table, read_results, write_results
 
 from yolor_cfg.errors import CfgError, YolorError
 from yolor_cfg.runs import clean_run
@@ -32,30 +32,32 @@ FIRST = 12
 
 
 @pytest.fixture(scope="module")
-def seeds() -> dict[str, Seeds]:
+def seeds() -> dict[str, SeedPool]:
     return make_seeds(networks=make_network_seeds)
 
 
-def plan(kind: str, seeds: Seeds, keep: Path, count: int = FIRST) -> fuzz.Plan:
-    return fuzz.Plan(kind, seeds, 0, 0, count, keep)
+def plan(kind: str, seeds: SeedPool, keep: Path, count: int = FIRST) -> fuzz.FuzzPlan:
+    return fuzz.FuzzPlan(kind, seeds, 0, 0, count, keep)
 
 
 # --- the fuzzer ---
 
 
-def test_every_kind_has_seeds_mutations_and_a_reader(seeds: dict[str, Seeds]) -> None:
+def test_every_kind_has_seeds_mutations_and_a_reader(seeds: dict[str, SeedPool]) -> None:
     assert seeds.keys() == MUTATIONS.keys() == READERS.keys() == KINDS.keys()
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_same_number_gives_the_same_input(kind: str, seeds: dict[str, Seeds], tmp_path: Path) -> None:
+def test_the_same_number_gives_the_same_input(kind: str, seeds: dict[str, SeedPool], tmp_path: Path) -> None:
     made = [[fuzz.make_input(plan(kind, seeds[kind], tmp_path), n)[:2] for n in range(FIRST)] for _ in (1, 2)]
     assert made[0] == made[1]
     assert len({data for data, _ in made[0]}) > FIRST / 2
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind not in ("cfg", "names", "yaml", "images", "networks")])
-def test_the_readers_take_the_seeds_as_they_are(kind: str, seeds: dict[str, Seeds]) -> None:
+@pytest.mark.parametrize(
+    "kind", [kind for kind in KINDS if kind not in ("cfg", "names", "yaml", "images", "networks")]
+)
+def test_the_readers_take_the_seeds_as_they_are(kind: str, seeds: dict[str, SeedPool]) -> None:
     """Else the fuzzer would only see the first refusal of each."""
     read, suffix = READERS[kind]
     taken = 0
@@ -73,7 +75,7 @@ def test_the_readers_take_the_seeds_as_they_are(kind: str, seeds: dict[str, Seed
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_few_inputs_of_each_kind_find_no_fault(
-    kind: str, seeds: dict[str, Seeds], tmp_path: Path
+    kind: str, seeds: dict[str, SeedPool], tmp_path: Path
 ) -> None:
     board = fuzz.Board()
     with fuzz.temporary_folder() as folder:
@@ -121,12 +123,12 @@ def commanding(given: Input) -> None:
     ],
 )
 def test_the_fuzzer_sees_what_a_reader_must_not_do(
-    reader, told: str, seeds: dict[str, Seeds], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    reader, told: str, seeds: dict[str, SeedPool], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also an end of its process, after which it goes on with the next input."""
     monkeypatch.setattr(fuzz, "HANG_SECONDS", 0.05)
     monkeypatch.setitem(READERS, "tree", (reader, ".tree"))
-    worker = fuzz.Worker(plan("tree", seeds["tree"], tmp_path, 2))
+    worker = fuzz.FuzzWorker(plan("tree", seeds["tree"], tmp_path, 2))
     while worker.poll():
         time.sleep(0.01)
     kept = sorted(tmp_path.glob("*.json"))
@@ -144,19 +146,23 @@ def test_a_message_that_commands_the_terminal_is_a_fault() -> None:
     assert "no terminal" in fuzz.check_message(odd)
 
 
-def test_a_kept_fault_is_read_again(seeds: dict[str, Seeds], tmp_path: Path) -> None:
+def test_a_kept_fault_is_read_again(seeds: dict[str, SeedPool], tmp_path: Path) -> None:
     made = plan("tree", seeds["tree"], tmp_path)
     fuzz.keep_fault(made, 3, "a fault")
     assert fuzz.replay(tmp_path / "tree-0-3.json", seeds["tree"]) == ""
-    assert (tmp_path / "tree-0-3.input").read_bytes() == mutate("tree", seeds["tree"], random.Random("0 tree 3"))[0]
+    assert (tmp_path / "tree-0-3.input").read_bytes() == mutate(
+        "tree", seeds["tree"], random.Random("0 tree 3")
+    )[0]
 
 
 def test_results_are_read_back_and_the_table_adds_them_up(tmp_path: Path) -> None:
-    results = [Result("a", 1000, 1, 0.25, 12, ("a fault",)), Result("b", 2, 0, 1)]
+    results = [CheckResult("a", 1000, 1, 0.25, 12, ("a fault",)), CheckResult("b", 2, 0, 1)]
     write_results(results, tmp_path / "a.json")
     assert read_results(tmp_path / "a.json") == results
     table = format_table(results)
-    assert "| a | 1,000 | 1 | 0.25 | 12 |" in table and "| all | 1,002 | 1 |" in table and "a: a fault" in table
+    assert (
+        "| a | 1,000 | 1 | 0.25 | 12 |" in table and "| all | 1,002 | 1 |" in table and "a: a fault" in table
+    )
 
 
 # --- what is whole ---
@@ -211,7 +217,14 @@ def test_what_a_killed_run_left_among_the_crops_is_cleared(tmp_path: Path) -> No
 def test_the_short_form_of_every_check_finds_nothing(group: str, tmp_path: Path) -> None:
     names = [f"fuzz-{kind}" for kind in KINDS] if group == "fuzz" else [group]
     words = [word for name in names for word in ("--only", name)]
-    tool = [sys.executable, str(ROOT / "tools/robustness.py"), "--short", *words, "--keep", str(tmp_path / "kept")]
+    tool = [
+        sys.executable,
+        str(ROOT / "tools/robustness.py"),
+        "--short",
+        *words,
+        "--keep",
+        str(tmp_path / "kept"),
+    ]
     done = subprocess.run(
         [*tool, "--json", str(tmp_path / "a.json")], capture_output=True, text=True, cwd=tmp_path, check=False
     )

@@ -5,8 +5,8 @@
     python tools/robustness.py --table pt.json cfg.json      # results of several runs as one table
     python tools/robustness.py --replay robustness-found/pt-3-31.json
 
-The table says for each check how often it was tried, how many tries found a fault, the longest try and the peak
-memory. Inputs of the fuzzer that found a fault are kept below --keep.
+The table says for each check how often it was tried, how many tries found a fault, the longest try and the
+peak memory. Inputs of the fuzzer that found a fault are kept below --keep.
 """
 
 from __future__ import annotations
@@ -21,36 +21,39 @@ from pathlib import Path
 # One thread each: a process that is forked has none but its first.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
-from robustness_fuzz import fuzz, replay  # noqa: E402
 from robustness_disk import check_disks  # noqa: E402
+from robustness_fuzz import fuzz, replay  # noqa: E402
 from robustness_kill import check_kills  # noqa: E402
 from robustness_load import check_crowd, check_load  # noqa: E402
 from robustness_networks import make_network_seeds  # noqa: E402
 from robustness_seeds import KINDS, make_seeds  # noqa: E402
 from robustness_sudden import check_sudden  # noqa: E402
 from robustness_table import (  # noqa: E402
-    Check,
+    CheckResult,
+    NamedCheck,
     Options,
-    Result,
     format_table,
     read_results,
     write_results,
 )
 
 
-def find_checks() -> dict[str, Check]:
+def find_checks() -> dict[str, NamedCheck]:
     """All checks by name."""
     return {
-        **{f"fuzz-{kind}": Check(f"mutated {what}", partial(fuzz_kind, kind)) for kind, what in KINDS.items()},
-        "kill": Check("processes killed at random moments: files whole, work goes on", check_kills),
-        "disk": Check("full disks, and folders that cannot be written", check_disks),
-        "sudden": Check("data that goes, sources that end, signals, closed streams", check_sudden),
-        "load": Check("20,000 images: flat memory, each record that of its image", check_load),
-        "crowd": Check("three processes at once in one project", check_crowd),
+        **{
+            f"fuzz-{kind}": NamedCheck(f"mutated {what}", partial(fuzz_kind, kind))
+            for kind, what in KINDS.items()
+        },
+        "kill": NamedCheck("processes killed at random moments: files whole, work goes on", check_kills),
+        "disk": NamedCheck("full disks, and folders that cannot be written", check_disks),
+        "sudden": NamedCheck("data that goes, sources that end, signals, closed streams", check_sudden),
+        "load": NamedCheck("20,000 images: flat memory, each record that of its image", check_load),
+        "crowd": NamedCheck("three processes at once in one project", check_crowd),
     }
 
 
-def fuzz_kind(kind: str, options: Options) -> Result:
+def fuzz_kind(kind: str, options: Options) -> CheckResult:
     """The fuzzer, with seeds that are made once."""
     return fuzz(kind, make_seeds(networks=make_network_seeds)[kind], options)
 
@@ -70,15 +73,15 @@ def main() -> None:
         sys.exit(run_checks({name: checks[name] for name in asked.only or checks}, asked))
 
 
-def run_checks(checks: dict[str, Check], asked: argparse.Namespace) -> int:
+def run_checks(checks: dict[str, NamedCheck], asked: argparse.Namespace) -> int:
     """Run them one after the other; 1 if there were faults."""
-    done: list[Result] = []
+    done: list[CheckResult] = []
 
-    def tell(one: Result) -> None:
+    def tell(one: CheckResult) -> None:
         if asked.json:
             write_results([*done, one], asked.json)
 
-    for name, check in checks.items():
+    for check in checks.values():
         with tempfile.TemporaryDirectory(prefix="robustness-") as folder:
             how = (asked.seed, asked.short, asked.count, asked.start, asked.here)
             result = check.run(Options(*how, Path(folder), asked.keep.absolute(), tell))

@@ -1,4 +1,4 @@
-"""Full disks and folders that cannot be written: one clear message, a documented exit code, no broken file."""
+"""Full disks and folders that cannot be written: one clear message, a documented exit code, whole files."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import struct
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from fuzz import preload_libraries
@@ -21,15 +22,15 @@ from robustness_scene import (
     TEST,
     TRAIN,
     Ended,
-    Job,
+    SceneJob,
     check_whole,
     copy_scene,
     find_files,
     is_partial,
     make_scene,
-    run,
+    run_yolor,
 )
-from robustness_table import Options, Result
+from robustness_table import CheckResult, Options
 
 RUNTIME_CODES = (1, 2, 3, 4, 5)
 NOBODY = 65534
@@ -46,15 +47,15 @@ SIZES = {
 """KB of a disk on which a job does not fit, or not quite."""
 
 
-def in_out(job: Job) -> Job:
+def move_output(job: SceneJob) -> SceneJob:
     """The job with its output in the folder `out`."""
     if job.output.startswith("out/"):
         return job
     words = tuple(f"out/{word}" if word == job.output else word for word in job.words)
-    return Job(job.name, words, f"out/{job.output}")
+    return SceneJob(job.name, words, f"out/{job.output}")
 
 
-def check_disks(options: Options) -> Result:
+def check_disks(options: Options) -> CheckResult:
     """Every job on disks that are too small, with files that may not grow, and in folders of others."""
     preload_libraries()
     options.folder.chmod(0o755)
@@ -64,16 +65,16 @@ def check_disks(options: Options) -> Result:
     faults: list[str] = []
     told: set[str] = set()
     worst = 0.0
-    for number, (what, job, trial) in enumerate(trials[: options.count]):
+    for number, (what, job, trial) in enumerate(trials[: options.tries]):
         place = copy_scene(scene, options.folder / f"disk{number}")
         try:
-            ended, found = trial(in_out(job), place)
+            ended, found = trial(move_output(job), place)
         except NotPermitted as refusal:
             told.add(f"left out: {what}: {refusal}")
             continue
         worst = max(worst, ended.seconds)
         faults += [f"{what}, {job.name}: {fault}" for fault in found]
-    return Result("disk", len(trials), len(faults), worst, 0, (*sorted(told), *faults))
+    return CheckResult("disk", len(trials), len(faults), worst, 0, (*sorted(told), *faults))
 
 
 class NotPermitted(Exception):
@@ -83,47 +84,47 @@ class NotPermitted(Exception):
 Tried = tuple[Ended, list[str]]
 
 
-def list_trials() -> Iterator[tuple[str, Job, Callable[[Job, Path], Tried]]]:
+def list_trials() -> Iterator[tuple[str, SceneJob, Callable[[SceneJob, Path], Tried]]]:
     """What is tried: in words, the job, and how."""
     for job in JOBS:
         for size in SIZES[job]:
-            yield f"disk of {size} KB", job, lambda job, place, size=size: on_small_disk(job, place, size)
-            yield f"files of {size} KB", job, lambda job, place, size=size: with_limit(job, place, size)
-        yield "read-only disk", job, on_read_only_disk
-        yield "folder of another user", job, in_folder_of_another
+            yield f"disk of {size} KB", job, partial(try_small_disk, kilobytes=size)
+            yield f"files of {size} KB", job, partial(try_file_limit, kilobytes=size)
+        yield "read-only disk", job, try_read_only_disk
+        yield "folder of another user", job, try_folder_of_another
 
 
-def on_small_disk(job: Job, place: Path, kilobytes: int) -> Tried:
+def try_small_disk(job: SceneJob, place: Path, kilobytes: int) -> Tried:
     """With its output on a disk of its own."""
     (place / "out").mkdir()
-    with mounted(("-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs"), place / "out"):
-        ended = run(place, job.words)
+    with mount_disk(("-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs"), place / "out"):
+        ended = run_yolor(place, job.words)
         return ended, judge(ended, place, words=("space",))
 
 
-def with_limit(job: Job, place: Path, kilobytes: int) -> Tried:
+def try_file_limit(job: SceneJob, place: Path, kilobytes: int) -> Tried:
     """Where no file may become larger."""
     (place / "out").mkdir()
     most = kilobytes << 10
-    ended = run(place, job.words, lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (most, most)))
+    ended = run_yolor(place, job.words, lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (most, most)))
     return ended, judge(ended, place, words=("large",))
 
 
-def on_read_only_disk(job: Job, place: Path) -> Tried:
-    """With its output on a disk that is mounted read-only."""
+def try_read_only_disk(job: SceneJob, place: Path) -> Tried:
+    """With its output on a disk that is mount_disk read-only."""
     (place / "out").mkdir()
-    with mounted(("-t", "tmpfs", "-o", "ro", "tmpfs"), place / "out"):
-        ended = run(place, job.words)
+    with mount_disk(("-t", "tmpfs", "-o", "ro", "tmpfs"), place / "out"):
+        ended = run_yolor(place, job.words)
         return ended, judge(ended, place, words=("read-only",), may_work=False)
 
 
-def in_folder_of_another(job: Job, place: Path) -> Tried:
+def try_folder_of_another(job: SceneJob, place: Path) -> Tried:
     """In a folder of another user, without the superuser's right to write everywhere."""
     if os.geteuid():
         raise NotPermitted("needs the superuser")
     (place / "out").mkdir()
     os.chown(place / "out", NOBODY, NOBODY)
-    ended = run(place, job.words, drop_right_to_write)
+    ended = run_yolor(place, job.words, drop_right_to_write)
     return ended, judge(ended, place, words=("permission",), may_work=False)
 
 
@@ -140,8 +141,8 @@ def drop_right_to_write() -> None:
 
 
 @contextmanager
-def mounted(words: tuple[str, ...], place: Path) -> Iterator[None]:
-    """A file system at that place; NotPermitted where none may be mounted."""
+def mount_disk(words: tuple[str, ...], place: Path) -> Iterator[None]:
+    """A file system at that place; NotPermitted where none may be mount_disk."""
     done = subprocess.run(["mount", *words, str(place)], capture_output=True, text=True, check=False)
     if done.returncode:
         raise NotPermitted(done.stderr.strip() or "mount failed")
@@ -154,7 +155,9 @@ def mounted(words: tuple[str, ...], place: Path) -> Iterator[None]:
 def judge(ended: Ended, place: Path, *, words: tuple[str, ...], may_work: bool = True) -> list[str]:
     """What is wrong with how a command ended that could not write."""
     faults = check_whole(place / "out")
-    faults += [f"{path.name} is left" for path in find_files(place / "out") if is_partial(path, place / "out")]
+    faults += [
+        f"{path.name} is left" for path in find_files(place / "out") if is_partial(path, place / "out")
+    ]
     if ended.code == 0 and may_work:
         return faults
     if ended.code not in RUNTIME_CODES or not ended.is_clear:

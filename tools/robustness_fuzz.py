@@ -28,8 +28,9 @@ from typing import Any, NamedTuple
 
 from robustness_mutate import mutate
 from robustness_readers import READERS, Input, make_beside
-from robustness_seeds import Seeds
-from robustness_table import Options, Result
+from robustness_seeds import SeedPool
+from robustness_table import CheckResult, Options
+
 from yolor_cfg.errors import YolorError
 
 HANG_SECONDS = 10.0
@@ -74,21 +75,21 @@ class Board(ctypes.Structure):
     )
 
 
-class Plan(NamedTuple):
+class FuzzPlan(NamedTuple):
     """What a process is to read: inputs of a kind from `start` to before `end`, where faults go."""
 
     kind: str
-    seeds: Seeds
+    seeds: SeedPool
     seed: int
     start: int
     end: int
     keep: Path
 
 
-class Worker:
+class FuzzWorker:
     """A process that reads the inputs of a plan, and begins again behind an input that ended it."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: FuzzPlan) -> None:
         self.plan = plan
         self.board = Board.from_buffer(mmap.mmap(-1, ctypes.sizeof(Board)))
         self.board.number = plan.start - 1
@@ -137,22 +138,22 @@ class Worker:
             os.waitpid(self._pid, 0)
 
 
-def tell(plan: Plan, board: Board, seconds: float) -> Result:
+def tell(plan: FuzzPlan, board: Board, seconds: float) -> CheckResult:
     """What was done so far."""
     told = f"{board.taken:,} taken, {board.refused:,} refused, seed {plan.seed}, {seconds:.0f} s"
     tries = board.number + 1 - plan.start
-    return Result(f"fuzz-{plan.kind}", tries, board.faults, board.worst, board.peak, (told,))
+    return CheckResult(f"fuzz-{plan.kind}", tries, board.faults, board.worst, board.peak, (told,))
 
 
-def fuzz(kind: str, seeds: Seeds, options: Options) -> Result:
+def fuzz(kind: str, seeds: SeedPool, options: Options) -> CheckResult:
     """Read the inputs of a kind in a process of its own."""
     count = options.choose_count(SHORT_COUNT, FULL_COUNTS.get(kind, 40_000))
-    plan = Plan(kind, seeds, options.seed, options.start, options.start + count, options.keep)
+    plan = FuzzPlan(kind, seeds, options.seed, options.start, options.start + count, options.keep)
     if options.is_here:
         board = Board(number=plan.start - 1)
         read_all(plan, board)
         return tell(plan, board, 0.0)
-    worker, told = Worker(plan), time.monotonic()
+    worker, told = FuzzWorker(plan), time.monotonic()
     try:
         while worker.poll():
             time.sleep(0.02)
@@ -164,14 +165,14 @@ def fuzz(kind: str, seeds: Seeds, options: Options) -> Result:
     return tell(plan, worker.board, worker.seconds)
 
 
-def make_input(plan: Plan, number: int) -> tuple[bytes, str, random.Random]:
+def make_input(plan: FuzzPlan, number: int) -> tuple[bytes, str, random.Random]:
     """The bytes of an input, the cfg that goes with it, and the random numbers for its reader."""
     rng = random.Random(f"{plan.seed} {plan.kind} {number}")
     data, cfg, _ = mutate(plan.kind, plan.seeds, rng)
     return data, cfg, rng
 
 
-def work(plan: Plan, board: Board) -> None:
+def work(plan: FuzzPlan, board: Board) -> None:
     """Read every input of the plan, in a process of its own."""
     os.nice(max(0, NICENESS - os.nice(0)))
     devnull = os.open(os.devnull, os.O_WRONLY)
@@ -181,7 +182,7 @@ def work(plan: Plan, board: Board) -> None:
     read_all(plan, board)
 
 
-def read_all(plan: Plan, board: Board) -> None:
+def read_all(plan: FuzzPlan, board: Board) -> None:
     """Read the inputs one after the other; those that find a fault are kept."""
     warnings.simplefilter("ignore")
     logging.disable()
@@ -200,7 +201,7 @@ def read_all(plan: Plan, board: Board) -> None:
 
 def read_input(kind: str, given: Input, board: Board) -> str:
     """Read one input; what is wrong with how that went, "" if nothing."""
-    given = given._replace(path=with_suffix_of(given))
+    given = given._replace(path=add_image_suffix(given))
     given.path.write_bytes(given.data)
     began, fault = time.process_time(), ""
     try:
@@ -218,12 +219,14 @@ def read_input(kind: str, given: Input, board: Board) -> str:
     return fault
 
 
-def with_suffix_of(given: Input) -> Path:
+def add_image_suffix(given: Input) -> Path:
     """Images are read by the suffix of their file: that of arrays and stacks, or any other."""
     if given.path.suffix:
         return given.path
     head = given.data[:4]
-    return given.path.with_suffix(".npy" if head == b"\x93NUM" else ".tiff" if head[:2] in (b"II", b"MM") else ".png")
+    return given.path.with_suffix(
+        ".npy" if head == b"\x93NUM" else ".tiff" if head[:2] in (b"II", b"MM") else ".png"
+    )
 
 
 def check_message(refusal: YolorError) -> str:
@@ -287,7 +290,7 @@ def temporary_folder() -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def keep_fault(plan: Plan, number: int, fault: str) -> None:
+def keep_fault(plan: FuzzPlan, number: int, fault: str) -> None:
     """Keep an input that found a fault, with all that it takes to read it again."""
     plan.keep.mkdir(parents=True, exist_ok=True)
     name = f"{plan.kind}-{plan.seed}-{number}"
@@ -299,10 +302,12 @@ def keep_fault(plan: Plan, number: int, fault: str) -> None:
     (plan.keep / f"{name}.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
 
 
-def replay(record_path: Path, seeds: Seeds) -> str:
+def replay(record_path: Path, seeds: SeedPool) -> str:
     """Read a kept input again; what is wrong, "" if nothing is any more."""
     record = json.loads(record_path.read_text(encoding="utf-8"))
-    plan = Plan(record["kind"], seeds, record["seed"], record["number"], record["number"] + 1, record_path.parent)
+    plan = FuzzPlan(
+        record["kind"], seeds, record["seed"], record["number"], record["number"] + 1, record_path.parent
+    )
     data, cfg, rng = make_input(plan, record["number"])
     kept = record_path.with_suffix(".input").read_bytes()
     if data != kept:  # other seeds are here than there: the choices of the reader may be others

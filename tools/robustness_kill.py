@@ -21,16 +21,16 @@ from robustness_scene import (
     TRAIN,
     Child,
     Ended,
-    Job,
+    SceneJob,
     check_whole,
     copy_scene,
     digest,
     find_files,
     is_partial,
     make_scene,
-    run,
+    run_yolor,
 )
-from robustness_table import Options, Result
+from robustness_table import CheckResult, Options
 
 FULL_COUNT, SHORT_COUNT = 50, 4
 TURNS = (TRAIN, DETECT, TRAIN, TEST, TRAIN, CONVERT, DETECT, EXPORT, SAVE)
@@ -44,7 +44,16 @@ class Whole(NamedTuple):
     place: Path
 
 
-def check_kills(options: Options) -> Result:
+class Killed(NamedTuple):
+    """A job, what it does undisturbed, where it was killed, and how it ended."""
+
+    job: SceneJob
+    whole: Whole
+    place: Path
+    ended: Ended
+
+
+def check_kills(options: Options) -> CheckResult:
     """Kill jobs, one after the other, each in a copy of the same world."""
     preload_libraries()
     scene, rng = options.folder / "scene", random.Random(options.seed)
@@ -56,24 +65,24 @@ def check_kills(options: Options) -> Result:
     worst = 0.0
     for number, job in enumerate(turns):
         began = time.monotonic()
-        found = kill_once(job, whole[job.name], copy_scene(scene, options.folder / f"kill{number}"), rng)
+        found = kill_once(job, whole[job.name], copy_scene(scene, options.folder / f"kill{number}"), rng=rng)
         faults += [f"{number} {job.name}: {fault}" for fault in found]
         worst = max(worst, time.monotonic() - began)
-        options.tell(Result("kill", number + 1, len(faults), worst, 0, tuple(faults)))
+        options.tell(CheckResult("kill", number + 1, len(faults), worst, 0, tuple(faults)))
     shares = ", ".join(f"{job.name} {turns.count(job)}" for job in JOBS if job in turns)
-    return Result("kill", count, len(faults), worst, 0, (f"killed: {shares}", *faults))
+    return CheckResult("kill", count, len(faults), worst, 0, (f"killed: {shares}", *faults))
 
 
-def run_whole(job: Job, scene: Path, folder: Path) -> Whole:
+def run_whole(job: SceneJob, scene: Path, folder: Path) -> Whole:
     """Run it once to its end."""
     place = copy_scene(scene, folder / f"whole-{job.name}")
-    ended = run(place, job.words)
+    ended = run_yolor(place, job.words)
     assert ended.code == 0, ended.said
     assert not (faults := check_whole(place / "out")), faults
     return Whole(ended.seconds, place)
 
 
-def kill_once(job: Job, whole: Whole, place: Path, rng: random.Random) -> list[str]:
+def kill_once(job: SceneJob, whole: Whole, place: Path, *, rng: random.Random) -> list[str]:
     """Kill it at a random moment; what is wrong afterwards."""
     given = digest(place)
     child = Child(place, job.words)
@@ -81,7 +90,7 @@ def kill_once(job: Job, whole: Whole, place: Path, rng: random.Random) -> list[s
     ended = child.kill()
     faults = check_whole(place / "out") + check_whole_file(place / job.output)
     faults += look_at_given(given, place)
-    return faults + AFTER[job.name](job, whole, place, ended)
+    return faults + AFTER[job.name](Killed(job, whole, place, ended))
 
 
 def check_whole_file(path: Path) -> list[str]:
@@ -103,16 +112,17 @@ def look_at_given(given: dict[str, str], place: Path) -> list[str]:
     return [f"{name} was changed" for name, content in given.items() if now.get(name) != content]
 
 
-def go_on_training(job: Job, whole: Whole, place: Path, _ended: Ended) -> list[str]:
-    """`--resume` ends where the run that nobody disturbed did, to the bit; a run that was killed before it had
-    a state is told so, and begins anew."""
+def go_on_training(killed: Killed) -> list[str]:
+    """`--resume` ends where the run that nobody disturbed did, to the bit; a run that was killed before it
+    had a state is told so, and begins anew."""
+    job, whole, place, _ = killed
     last = place / job.output / "weights/last.pt"
     if not last.exists():
-        told = run(place, ("train", "--resume", job.output))
+        told = run_yolor(place, ("train", "--resume", job.output))
         faults = [] if told.code in (2, 3, 4) and told.is_clear else [f"no state: {told.code} {told.said}"]
-        again = run(place, job.words)
+        again = run_yolor(place, job.words)
         return faults + ([] if again.code == 0 else [f"again: {again.code} {again.said[-500:]}"])
-    resumed = run(place, ("train", "--resume", job.output))
+    resumed = run_yolor(place, ("train", "--resume", job.output))
     if resumed.code:
         return [f"--resume: exit code {resumed.code}: {resumed.said[-500:]}"]
     return compare_runs(whole.place / job.output, place / job.output) + leftovers(place)
@@ -143,9 +153,10 @@ def differences(one: Any, other: Any, name: str = "") -> list[str]:
     return [] if one == other or (one != one and other != other) else [name]
 
 
-def go_on_in_new_folder(job: Job, whole: Whole, place: Path, ended: Ended) -> list[str]:
+def go_on_in_new_folder(killed: Killed) -> list[str]:
     """The same command again makes a new folder with all that the undisturbed run has."""
-    again = run(place, job.words)
+    job, whole, place, ended = killed
+    again = run_yolor(place, job.words)
     if again.code:
         return [f"again: exit code {again.code}: {again.said[-500:]}"]
     first, second = place / job.output, place / f"{job.output}2"
@@ -169,17 +180,18 @@ def leftovers(place: Path) -> list[str]:
     return [f"{path.name} is left" for path in find_files(place) if is_partial(path, place)]
 
 
-def go_on_with_file(job: Job, whole: Whole, place: Path, _ended: Ended) -> list[str]:
+def go_on_with_file(killed: Killed) -> list[str]:
     """The same command again writes the file, or says that it exists."""
+    job, whole, place, _ = killed
     existed = (place / job.output).exists()
-    again = run(place, job.words)
+    again = run_yolor(place, job.words)
     if again.code != (4 if existed else 0) or not again.is_clear:
         return [f"again: exit code {again.code}: {again.said[-500:]}"]
     same = (place / job.output).read_bytes() == (whole.place / job.output).read_bytes()
     return leftovers(place) + ([] if same else [f"{job.output} differs from that of the undisturbed run"])
 
 
-AFTER: dict[str, Callable[[Job, Whole, Path, Ended], list[str]]] = {
+AFTER: dict[str, Callable[[Killed], list[str]]] = {
     "train": go_on_training,
     "detect": go_on_in_new_folder,
     "test": go_on_in_new_folder,

@@ -13,7 +13,7 @@ import numpy as np
 from fuzz import preload_libraries
 from robustness_kill import compare_folders
 from robustness_scene import CONVERT, DETECT, TEST, TRAIN, Child, Ended, check_whole, copy_scene, make_scene
-from robustness_table import Options, Result
+from robustness_table import CheckResult, Options
 
 FULL_COUNT, SHORT_COUNT = 20_000, 1_000
 KINDS = 97
@@ -27,7 +27,7 @@ CROWD = 3
 """Processes."""
 
 
-def check_load(options: Options) -> Result:
+def check_load(options: Options) -> CheckResult:
     """Detect in thousands of images: the memory is flat, and each record is that of its image."""
     make_scene(options.folder / "scene")
     count = options.choose_count(SHORT_COUNT, FULL_COUNT)
@@ -45,7 +45,7 @@ def check_load(options: Options) -> Result:
     is_growing = growth > MOST_SLOPE and growth * count / 1000 > NOISE_MB
     faults += [f"memory grows by {growth:.2f} MB per 1000 images"] if is_growing else []
     told = f"{count / ended.seconds:.0f} images/s; memory {growth:+.3f} MB per 1000 images"
-    return Result("load", count, len(faults), ended.seconds, ended.megabytes, (told, *faults))
+    return CheckResult("load", count, len(faults), ended.seconds, ended.megabytes, (told, *faults))
 
 
 def write_images(folder: Path, count: int) -> None:
@@ -99,7 +99,7 @@ def judge_load(ended: Ended, place: Path, count: int) -> list[str]:
     return faults[:10]
 
 
-def check_crowd(options: Options) -> Result:
+def check_crowd(options: Options) -> CheckResult:
     """Several processes do the same in one project at the same time: each has all of its own."""
     preload_libraries()
     scene = options.folder / "scene"
@@ -116,7 +116,7 @@ def check_crowd(options: Options) -> Result:
             worst = max(worst, *(one.seconds for one in ended))
             found = judge_file(ended, place / job.output) if job is CONVERT else judge_folders(ended, place)
             faults += [f"{job.name}: {fault}" for fault in found]
-    return Result("crowd", tries, len(faults), worst, 0, tuple(faults))
+    return CheckResult("crowd", tries, len(faults), worst, 0, tuple(faults))
 
 
 def run_crowd(place: Path, words: Sequence[str]) -> list[Ended]:

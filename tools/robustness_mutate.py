@@ -1,4 +1,4 @@
-"""Mutations that know a format: sections of cfgs, floats of weights, members and operations of torch files."""
+"""Mutations that know a format: sections of cfgs, floats of weights, members of torch files, pickles."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from fuzz_mutate import (
     mutate_safetensors,
     mutate_words,
 )
-from robustness_seeds import Seeds
+from robustness_seeds import SeedPool
 
 Rng = random.Random
 Mutation = Callable[[bytes, Rng], bytes]
@@ -68,7 +68,7 @@ ODD_OPERATIONS = (
 )
 
 
-def mutate(kind: str, seeds: Seeds, rng: Rng) -> tuple[bytes, str, str]:
+def mutate(kind: str, seeds: SeedPool, rng: Rng) -> tuple[bytes, str, str]:
     """The bytes of one input, the cfg that goes with its seed, and the seed's name."""
     seed = seeds.pick(rng)
     data = seed.data
@@ -78,8 +78,8 @@ def mutate(kind: str, seeds: Seeds, rng: Rng) -> tuple[bytes, str, str]:
     return data[:MOST_BYTES], seed.cfg, seed.name
 
 
-def splice(data: bytes, rng: Rng, seeds: Seeds) -> bytes:
-    """A piece of another seed put in the place of one: of a cfg some sections, of anything else some bytes."""
+def splice(data: bytes, rng: Rng, seeds: SeedPool) -> bytes:
+    """A piece of another seed put in the place of one: of a cfg some sections, of all else some bytes."""
     other = seeds.pick(rng).data
     ours, theirs = HEADER.split(data), HEADER.split(other)
     if min(len(ours), len(theirs)) < 3:

@@ -1,5 +1,5 @@
-"""The fuzzer's kind `networks`: files of weights on every way on which the product opens them, each time with a
-network of its own, which takes too long for the other kinds."""
+"""The fuzzer's kind `networks`: files of weights on every way on which the product opens them, each time with
+a network of its own, which takes too long for the other kinds."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-import torch._dynamo  # torch imports it for the first tensor of the meta device: here, before processes are forked
+import torch._dynamo  # torch does so for the first tensor of the meta device: better before a fork
 from fuzz_inputs import CFG
 from robustness_seeds import SMALL_CFGS, Seed
 
@@ -55,7 +55,7 @@ CLASSIFIER_FLOATS = 2 + 2 + 4 * (1 + 2)
 """Of the first convolution, then of the four filters that the classifier ends with."""
 
 
-class Case(NamedTuple):
+class WeightsCase(NamedTuple):
     """A file, and the cfg of its seed in another file beside it."""
 
     path: Path
@@ -87,20 +87,20 @@ def _network(text: str) -> Network:
     return Network(build_graph(parse(text))).eval()
 
 
-def read_network_file(data: bytes, folder: Path, cfg: str, rng: random.Random) -> None:
+def read_network_file(data: bytes, folder: Path, *, cfg: str, rng: random.Random) -> None:
     """Open the file on one of the ways."""
     suffix = ".pt" if data[:2] == b"PK" else ".safetensors" if data[8:10] == b'{"' else ".weights"
-    case = Case(folder / f"input{suffix}", folder / "seed.cfg", rng)
+    case = WeightsCase(folder / f"input{suffix}", folder / "seed.cfg", rng)
     case.path.write_bytes(data)
     case.cfg.write_text(cfg, encoding="utf-8")
     rng.choice(WAYS)(case)
 
 
-def _open_alone(case: Case) -> None:
+def _open_alone(case: WeightsCase) -> None:
     load(case.path)
 
 
-def _open_with_cfg(case: Case) -> None:
+def _open_with_cfg(case: WeightsCase) -> None:
     places = [case.cfg, case.path]
     cutoff = case.rng.choice((None, None, 1, 2, 99))
     opened = open_network(*places, cutoff=cutoff, device=case.rng.choice(("cpu", "cpu", "meta", "nowhere")))
@@ -108,13 +108,13 @@ def _open_with_cfg(case: Case) -> None:
     write_weights(opened.network, case.path.with_name("out.weights"), upto=cutoff, force=True)
 
 
-def _open_task(case: Case) -> None:
+def _open_task(case: WeightsCase) -> None:
     word = case.rng.choice(WORDS)
     opened = open_network(case.cfg, case.path, task=str(case.path.with_name(word)) if "." in word else word)
     task_note(opened.network.graph)
 
 
-def _choose_task(case: Case) -> None:
+def _choose_task(case: WeightsCase) -> None:
     network = load(case.cfg, case.path)
     task = case.rng.choice(WORDS)
     choose_graph(network.graph, task)
@@ -122,7 +122,7 @@ def _choose_task(case: Case) -> None:
     network_of_task(network, task)
 
 
-def _keep_task(case: Case) -> None:
+def _keep_task(case: WeightsCase) -> None:
     network = load(case.cfg, case.path)
     own = case.path.with_name("own.task.safetensors")
     kept = copy_knowledge(network)
@@ -131,28 +131,28 @@ def _keep_task(case: Case) -> None:
     set_knowledge(share_network(network), kept)
 
 
-def _take_first(case: Case) -> None:
+def _take_first(case: WeightsCase) -> None:
     oneoff_network(read_graph(case.cfg), case.path)
 
 
-def _take_mean(case: Case) -> None:
+def _take_mean(case: WeightsCase) -> None:
     network = load(case.cfg, case.path)
     average_networks(network, (load(case.cfg, case.path) for _ in range(2)))
     digest_tensors(network.state_dict())
 
 
-def _take_numbers(case: Case) -> None:
+def _take_numbers(case: WeightsCase) -> None:
     graph = read_graph(case.path if is_checkpoint(read_prefix(case.path)) else case.cfg)
     open_trained(graph, case.path)
 
 
-def _fill(case: Case) -> None:
+def _fill(case: WeightsCase) -> None:
     network = Network(read_graph(case.cfg))
     read_weights(network, case.path, cutoff=case.rng.choice((None, 1)))
     load_tensors(network, network.state_dict())
 
 
-WAYS: tuple[Callable[[Case], None], ...] = (
+WAYS: tuple[Callable[[WeightsCase], None], ...] = (
     *(_open_alone, _open_with_cfg, _open_with_cfg, _open_task, _choose_task, _keep_task, _take_first),
     *(_take_mean, _take_numbers, _fill),
 )

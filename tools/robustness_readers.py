@@ -1,7 +1,7 @@
 """What the fuzzer calls: for each kind of file the functions of the product that read it.
 
-A reader gets the bytes, a path under which they are in a file, the cfg that goes with them and random numbers.
-It returns if the input is taken and raises YolorError if it is refused; anything else is a fault.
+A reader gets the bytes, a file that holds them, the cfg that goes with them, and random numbers. It returns if
+the input is taken and raises YolorError if it is refused; anything else is a fault.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ MOST_SECTIONS = 300
 
 
 class Input(NamedTuple):
-    """Mutated bytes, a file that holds them, the cfg of their seed, and random numbers for what else to vary."""
+    """Mutated bytes, a file that holds them, the cfg of their seed, and random numbers for all else."""
 
     data: bytes
     path: Path
@@ -82,7 +82,7 @@ def network_of(cfg: str) -> Network:
 
 
 def read_cfg(given: Input) -> None:
-    """Read, written back, built, counted; in a dialect or a size of its own, edited and compared sometimes."""
+    """Read, written back, built, counted; sometimes in a dialect or a size of its own, or edited."""
     rng = given.rng
     document = parse_bytes(given.data, str(given.path))
     text = format_document(document)
@@ -91,7 +91,9 @@ def read_cfg(given: Input) -> None:
         _edit(document, rng)
     how = ReadOptions()
     if rng.random() < 0.2:
-        how = ReadOptions(rng.choice((None, *DIALECTS)), rng.choice((None, 32, (64, 96))), strict=rng.random() < 0.5)
+        how = ReadOptions(
+            rng.choice((None, *DIALECTS)), rng.choice((None, 32, (64, 96))), strict=rng.random() < 0.5
+        )
     if rng.random() < 0.1:
         str([str(fault) for fault in draft_graph(document, how).faults])
     graph = build_graph(document, how)
@@ -108,8 +110,8 @@ def _edit(document: Document, rng: Rng) -> None:
     edits.set_key(raw, {line.key: line for line in raw.entries}, (rng.choice(("filters", "from", "x")), "3"))
     edits.silenced.add(raw.line)
     edited = apply_text_edits(document, edits)
-    lines = [text.splitlines()[:MOST_DIFFED] for text in (document.text, edited)]
-    list(unified_diff(*lines, names=("a", "b")))
+    before, after = (text.splitlines()[:MOST_DIFFED] for text in (document.text, edited))
+    list(unified_diff(before, after, names=("a", "b")))
 
 
 def _count(graph: Graph, rng: Rng) -> None:
@@ -159,7 +161,7 @@ def _load_by_name(given: Input) -> None:
 
 
 def read_checkpoint_file(given: Input) -> None:
-    """Read by the interpreter of pickles, fitted to the network, copied into it; sometimes as a run's state."""
+    """Read by the interpreter of pickles, fitted to the network, copied into it; sometimes as a state."""
     rng = given.rng
     if rng.random() < 0.05:
         (saved_names if rng.random() < 0.5 else saved_large)(given.path)
@@ -197,7 +199,9 @@ def read_metadata(given: Input) -> None:
     except (ValueError, RecursionError):
         stored = {"input": given.data.decode("latin-1"), "preprocess": "{}", "cfg": "", "nms": "{}"}
     texts = stored if isinstance(stored, dict) else {}
-    parse_facts({name: one if isinstance(one, str) else json.dumps(one) for name, one in texts.items()}, "a.onnx")
+    parse_facts(
+        {name: one if isinstance(one, str) else json.dumps(one) for name, one in texts.items()}, "a.onnx"
+    )
 
 
 def read_image_file(given: Input) -> None:
@@ -295,7 +299,7 @@ READERS: dict[str, tuple[Reader, str]] = {
     "yaml": (read_yaml_file, ".yaml"),
     "tree": (lambda given: read_tree(given.path), ".tree"),
     "networks": (
-        lambda given: read_network_file(given.data, given.path.parent, given.cfg, given.rng),
+        lambda given: read_network_file(given.data, given.path.parent, cfg=given.cfg, rng=given.rng),
         ".any",
     ),
 }

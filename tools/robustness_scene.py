@@ -1,4 +1,4 @@
-"""A small world of a network, images and a data set; commands run in it in a child; and what is whole afterwards."""
+"""A small world of a network and a data set; commands that run in it; and what is whole afterwards."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ LONGEST = 300.0
 """Seconds after which a command that runs in a child is killed."""
 
 
-class Job(NamedTuple):
+class SceneJob(NamedTuple):
     """A command, and the folder or file that it writes."""
 
     name: str
@@ -41,7 +41,7 @@ class Job(NamedTuple):
     output: str
 
 
-TRAIN = Job(
+TRAIN = SceneJob(
     "train",
     (
         *("train", "net.cfg", "--data", "shapes/shapes.data", "--epochs", "4", "--batch-size", "4"),
@@ -49,7 +49,7 @@ TRAIN = Job(
     ),
     "out/exp",
 )
-TEST = Job(
+TEST = SceneJob(
     "test",
     (
         *("test", "net.cfg", "net.weights", "--data", "shapes/shapes.data", "--conf", "0.001"),
@@ -57,7 +57,7 @@ TEST = Job(
     ),
     "out/exp",
 )
-DETECT = Job(
+DETECT = SceneJob(
     "detect",
     (
         *("detect", "net.cfg", "net.weights", "shapes/images", "--conf", "0.01", "--max-det", "5"),
@@ -65,9 +65,9 @@ DETECT = Job(
     ),
     "out/exp",
 )
-CONVERT = Job("convert", ("convert", "net.weights", "out.pt", "--cfg", "net.cfg"), "out.pt")
-SAVE = Job("save", ("convert", "net.weights", "out.safetensors", "--cfg", "net.cfg"), "out.safetensors")
-EXPORT = Job(
+CONVERT = SceneJob("convert", ("convert", "net.weights", "out.pt", "--cfg", "net.cfg"), "out.pt")
+SAVE = SceneJob("save", ("convert", "net.weights", "out.safetensors", "--cfg", "net.cfg"), "out.safetensors")
+EXPORT = SceneJob(
     "export", ("export", "net.cfg", "net.weights", "--project", "out", "--name", "exp"), "out/exp"
 )
 JOBS = (TRAIN, DETECT, TEST, CONVERT, EXPORT, SAVE)
@@ -140,10 +140,10 @@ class Child:
             done, status, usage = os.wait4(self.pid, os.WNOHANG)
             if done:
                 code, seconds = os.waitstatus_to_exitcode(status), time.monotonic() - self.began
-                self.ended = Ended(code, self.said(), seconds, usage.ru_maxrss / 1024)
+                self.ended = Ended(code, self.read_log(), seconds, usage.ru_maxrss / 1024)
         return self.ended
 
-    def said(self) -> str:
+    def read_log(self) -> str:
         """What it has said so far."""
         return self.log.read_text(encoding="utf-8", errors="replace") if self.log.exists() else ""
 
@@ -169,7 +169,7 @@ class Child:
         return self.ended
 
 
-def run(place: Path, words: Sequence[str], before: Callable[[], object] = lambda: None) -> Ended:
+def run_yolor(place: Path, words: Sequence[str], before: Callable[[], object] = lambda: None) -> Ended:
     """Run a command to its end."""
     return Child(place, words, before).wait()
 

@@ -1,4 +1,4 @@
-"""Real files that the fuzzer's inputs are mutations of: those of the repository, and the shared ones where there are any."""
+"""Real files that the fuzzer mutates: those of the repository, and the shared ones where there are any."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Seed(NamedTuple):
     cfg: str = ""
 
 
-class Seeds:
+class SeedPool:
     """The seeds of one kind; small ones are taken more often."""
 
     def __init__(self, seeds: list[Seed]) -> None:
@@ -73,7 +73,7 @@ class Seeds:
         return rng.choices(self.seeds, cum_weights=self._bounds)[0]
 
 
-def make_seeds(**more: Callable[[], list[Seed]]) -> dict[str, Seeds]:
+def make_seeds(**more: Callable[[], list[Seed]]) -> dict[str, SeedPool]:
     """The seeds of every kind; those of `more` kinds are made elsewhere."""
     makers: dict[str, Callable[[], list[Seed]]] = {
         "cfg": _cfgs,
@@ -86,7 +86,7 @@ def make_seeds(**more: Callable[[], list[Seed]]) -> dict[str, Seeds]:
     }
     made = {kind: make() for kind, make in makers.items()}
     made |= {kind: [Seed(name, data) for name, data in texts.items()] for kind, texts in TEXTS.items()}
-    return {kind: Seeds(seeds) for kind, seeds in made.items()}
+    return {kind: SeedPool(seeds) for kind, seeds in made.items()}
 
 
 LABELS = {
@@ -109,7 +109,8 @@ YAMLS = {
     "json": b"train: coco.json\nval: coco.json\n",
 }
 _RESULT = {"image_id": 0, "category_id": 1, "bbox": [5, 6, 15, 24], "score": 0.9}
-_POLYGON = {**COCO["annotations"][0], "segmentation": [[1, 1, 9, 1, 9, 9]], "id": 9}  # type: ignore[index]
+_BOX: Any = COCO["annotations"]
+_POLYGON = {**_BOX[0], "segmentation": [[1, 1, 9, 1, 9, 9]], "id": 9}
 JSONS = {
     "coco": COCO,
     "polygon": {**COCO, "annotations": [_POLYGON]},
@@ -227,8 +228,13 @@ def _safetensors() -> list[Seed]:
     for name, text in {"plain": CFG, "yolor": YOLOR_CFG, **SMALL_CFGS}.items():
         tensors = _tensors(text)
         record = {"format": FORMAT, "cfg": text, "dialect": "yolor", "names": ["a"], "bn_eps": 1e-4}
-        pack = {"format": PACK_FORMAT, "task": "cats", "sections": "0" * 64, "shared": "1" * 64}
-        pack["names"] = ["cat", "dog"]  # type: ignore[assignment]
+        pack: dict[str, Any] = {
+            "format": PACK_FORMAT,
+            "task": "cats",
+            "sections": "0" * 64,
+            "shared": "1" * 64,
+        }
+        pack["names"] = ["cat", "dog"]
         own = {key: one for key, one in tensors.items() if "implicit" in key} or dict([*tensors.items()][:1])
         for form, held, beside in (("ours", tensors, record), ("pack", own, pack), ("other", tensors, {})):
             told = {"yolor": json.dumps(beside)} if beside else {"format": "pt"}

@@ -1,4 +1,4 @@
-"""What happens in the middle of the work: data that goes or changes, sources that end, signals, closed streams."""
+"""What happens in the middle of the work: data that goes, sources that end, signals, closed streams."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -24,15 +25,15 @@ from robustness_scene import (
     TRAIN,
     Child,
     Ended,
-    Job,
+    SceneJob,
     check_whole,
     copy_scene,
     find_files,
     is_partial,
     make_scene,
-    run,
+    run_yolor,
 )
-from robustness_table import Options, Result
+from robustness_table import CheckResult, Options
 
 ROOT = Path(__file__).parents[1]
 FRAMES = 12
@@ -40,17 +41,17 @@ NOWHERE = "/proc/nowhere"
 """A home folder that not even the superuser can make."""
 EARLY_SECONDS = 0.02
 SIGNAL_CODES = {signal.SIGTERM: 143, signal.SIGINT: 130}
-Trial = Callable[[Path], list[str]]
+SuddenTrial = Callable[[Path], list[str]]
 
 
-def check_sudden(options: Options) -> Result:
+def check_sudden(options: Options) -> CheckResult:
     """Every trial in a copy of the same world."""
     preload_libraries()
     scene = options.folder / "scene"
     make_scene(scene)
     whole = run_whole(TRAIN, scene, options.folder).place / TRAIN.output
     trials = list_trials(whole)
-    names = [*trials][:: 4 if options.is_short else 1][: options.count]
+    names = [*trials][:: 4 if options.is_short else 1][: options.tries]
     faults: list[str] = []
     worst = 0.0
     for name in names:
@@ -59,29 +60,29 @@ def check_sudden(options: Options) -> Result:
         found = trials[name](place)
         worst = max(worst, time.monotonic() - began)
         faults += [f"{name}: {fault}" for fault in found]
-        options.tell(Result("sudden", len(names), len(faults), worst, 0, tuple(faults)))
-    return Result("sudden", len(names), len(faults), worst, 0, tuple(faults))
+        options.tell(CheckResult("sudden", len(names), len(faults), worst, 0, tuple(faults)))
+    return CheckResult("sudden", len(names), len(faults), worst, 0, tuple(faults))
 
 
-def list_trials(whole: Path) -> dict[str, Trial]:
+def list_trials(whole: Path) -> dict[str, SuddenTrial]:
     """What is tried, by name; `whole` is what an undisturbed training leaves."""
-    trials: dict[str, Trial] = {
-        "data that vanishes": lambda place: data_vanishes(place, whole),
-        "an image replaced by another": lambda place: image_changes(place, other_image, whole),
-        "an image replaced by half of it": lambda place: image_changes(place, halve, whole),
-        "a list replaced": lambda place: image_changes(place, remove_list, whole),
-        "a video cut in a frame": lambda place: cut_video(place, "cut.avi"),
+    trials: dict[str, SuddenTrial] = {
+        "data that vanishes": partial(data_vanishes, whole=whole),
+        "an image replaced by another": partial(image_changes, change=other_image, whole=whole),
+        "an image replaced by half of it": partial(image_changes, change=halve, whole=whole),
+        "a list replaced": partial(image_changes, change=remove_list, whole=whole),
+        "a video cut in a frame": cut_video,
         "a stream that ends in a frame": stream_ends,
         "a pipe that ends in a frame": pipe_ends,
     }
     for number in SIGNAL_CODES:
         for job in (TRAIN, DETECT, TEST, CONVERT, EXPORT):
             name = f"{number.name} in {job.name}"
-            trials[name] = lambda place, job=job, number=number: signalled(place, job, number, whole)
+            trials[name] = partial(send_signal, job=job, number=number, whole=whole)
     for words in CLOSED:
-        trials[f"closed output of {words[0]} {words[-1]}"] = lambda place, words=words: closed_output(place, words)
+        trials[f"closed output of {words[0]} {words[-1]}"] = partial(closed_output, words=words)
     for job in (TRAIN, DETECT, TEST, EXPORT):
-        trials[f"no home in {job.name}"] = lambda place, job=job: without_home(place, job)
+        trials[f"no home in {job.name}"] = partial(remove_home, job=job)
     return trials
 
 
@@ -107,13 +108,13 @@ def data_vanishes(place: Path, whole: Path) -> list[str]:
 
 def resume(place: Path, whole: Path) -> list[str]:
     """`--resume` ends where the undisturbed run did."""
-    ended = run(place, ("train", "--resume", TRAIN.output))
+    ended = run_yolor(place, ("train", "--resume", TRAIN.output))
     if ended.code:
         return [f"--resume: exit code {ended.code}: {ended.said[-500:]}"]
     return compare_runs(whole, place / TRAIN.output)
 
 
-def image_changes(place: Path, change: Callable[[Path], object], whole: Path) -> list[str]:
+def image_changes(place: Path, *, change: Callable[[Path], object], whole: Path) -> list[str]:
     """The run ends with one message or goes on; what it wrote is whole."""
     kept = place / "kept"
     shutil.copytree(place / "shapes", kept)
@@ -165,14 +166,14 @@ def write_video(path: Path) -> bytes:
 def detect(place: Path, source: str) -> Ended:
     """Find what is in one source."""
     words = [source if word == "shapes/images" else word for word in DETECT.words]
-    return run(place, words)
+    return run_yolor(place, words)
 
 
-def cut_video(place: Path, name: str) -> list[str]:
+def cut_video(place: Path) -> list[str]:
     """Its whole frames are done, and the rest is told."""
-    path = place / name
+    path = place / "cut.avi"
     path.write_bytes(write_video(path))
-    ended = detect(place, name)
+    ended = detect(place, path.name)
     told = [] if "incomplete" in ended.said else [f"the loss is not told: {ended.said[-300:]}"]
     return judge(ended, place, codes=(0, 3)) + told
 
@@ -222,7 +223,7 @@ def pipe_ends(place: Path) -> list[str]:
 # --- signals and streams ---
 
 
-def signalled(place: Path, job: Job, number: signal.Signals, whole: Path) -> list[str]:
+def send_signal(place: Path, *, job: SceneJob, number: signal.Signals, whole: Path) -> list[str]:
     """What was done is whole, the exit code is that of the signal; a training can be resumed."""
     child = Child(place, job.words)
     if job is TRAIN:
@@ -266,7 +267,7 @@ def closed_output(place: Path, words: tuple[str, ...]) -> list[str]:
     return judge(Ended(process.returncode, said, 0, 0), place, codes=(0, 1, 141, -signal.SIGPIPE))
 
 
-def without_home(place: Path, job: Job) -> list[str]:
+def remove_home(place: Path, job: SceneJob) -> list[str]:
     """Neither a home folder nor a place for caches is needed."""
     places = dict.fromkeys(("HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "MPLCONFIGDIR"), NOWHERE)
     command = [sys.executable, "-m", "yolor_cfg", *job.words]

@@ -1,8 +1,8 @@
 """No test reaches another machine, nor does a process that it starts.
 
-Two fences: in every process of Python an audit hook refuses the connection and writes it into a file; and, where
-the system lets us, the processes live in a network of their own that has nothing but the loopback. The system
-counts there what found no way out, whatever program asked.
+Two fences: in every process of Python an audit hook refuses the connection and writes it into a file; and,
+where the system lets us, the processes live in a network of their own that has nothing but the loopback. The
+system counts there what found no way out, whatever program asked.
 """
 
 from __future__ import annotations
@@ -53,7 +53,9 @@ def refuse(event: str, args: tuple[Any, ...]) -> None:
 
 def is_local(address: Any) -> bool:
     """Whether an address of a socket is on this machine: loopback, a path, or one of the kernel's own."""
-    return not isinstance(address, tuple) or not isinstance(address[0], str) or is_known(address[0], names=False)
+    return (
+        not isinstance(address, tuple) or not isinstance(address[0], str) or is_known(address[0], names=False)
+    )
 
 
 def is_known(host: Any, *, names: bool = True) -> bool:
@@ -67,8 +69,8 @@ def is_known(host: Any, *, names: bool = True) -> bool:
 
 
 def leave_network() -> bool:
-    """Move this thread, and the processes it starts from now on, into a network with the loopback alone; False
-    where the system does not let us."""
+    """Move this thread, and the processes it starts from now on, into a network with the loopback alone;
+    False where the system does not let us."""
     import fcntl
 
     unshare = getattr(ctypes.CDLL(None), "unshare", None)
@@ -92,7 +94,9 @@ class Fence(NamedTuple):
         os.close(handle)
         os.environ[LOG_VARIABLE] = name
         known = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-        os.environ["PYTHONPATH"] = os.pathsep.join([FOLDER, *(one for one in known if one not in ("", FOLDER))])
+        os.environ["PYTHONPATH"] = os.pathsep.join(
+            [FOLDER, *(one for one in known if one not in ("", FOLDER))]
+        )
         install()
         return Fence(Path(name), sys.platform == "linux" and leave_network())
 

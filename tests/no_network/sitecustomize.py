@@ -1,4 +1,4 @@
-"""Python imports this when it starts, in every process that a test starts: it has this folder in PYTHONPATH."""
+"""Python imports this when it starts, in every process that a test starts: its folder is in PYTHONPATH."""
 
 import outward
 
