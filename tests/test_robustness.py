@@ -23,7 +23,9 @@ from robustness_readers import READERS, Input
 from robustness_seeds import KINDS, SeedPool, make_seeds
 from robustness_table import CheckResult, format_table, read_results, write_results
 
-from yolor_cfg.errors import CfgError, YolorError
+from yolor_cfg.errors import CfgError, WeightsError, YolorError
+from yolor_cfg.export.describe import fact_text
+from yolor_cfg.export.facts import parse_facts
 from yolor_cfg.runs import clean_run
 
 ROOT = Path(__file__).parents[1]
@@ -207,6 +209,17 @@ def test_what_a_killed_run_left_among_the_crops_is_cleared(tmp_path: Path) -> No
     (left.parent / "0.jpg").write_bytes(b"whole")
     clean_run(tmp_path)
     assert [path.name for path in left.parent.iterdir()] == ["0.jpg"]
+
+
+# --- what the fuzzer found ---
+
+
+def test_metadata_with_a_number_that_no_float_holds_is_refused(seeds: dict[str, SeedPool]) -> None:
+    facts = json.loads(seeds["metadata"].seeds[0].data)
+    assert parse_facts({name: fact_text(value) for name, value in facts.items()}, "a.onnx").nms_beta == 0.6
+    facts["nms"]["beta"] = 10**400
+    with pytest.raises(WeightsError, match="the metadata of this file is damaged"):
+        parse_facts({name: fact_text(value) for name, value in facts.items()}, "a.onnx")
 
 
 # --- the tool itself ---

@@ -25,6 +25,7 @@ from yolor_cfg.data.labels import check_rows, parse_labels
 from yolor_cfg.errors import DataError, WeightsError, YolorError
 from yolor_cfg.evaluate.ground_truth import GroundTruth
 from yolor_cfg.evaluate.results import read_results
+from yolor_cfg.export.describe import fact_text
 from yolor_cfg.export.facts import parse_facts
 from yolor_cfg.graph import Graph, ReadOptions, build_graph, draft_graph, stated_text
 from yolor_cfg.images.headers import read_image_info
@@ -193,15 +194,13 @@ def read_safetensors_file(given: Input) -> None:
 
 
 def read_metadata(given: Input) -> None:
-    """The facts of an exported file, from texts by name."""
+    """The facts of an exported file: each is stored as a text, JSON where it is none."""
     try:
-        stored = json.loads(given.data)
+        facts = json.loads(given.data)
     except (ValueError, RecursionError):
-        stored = {"input": given.data.decode("latin-1"), "preprocess": "{}", "cfg": "", "nms": "{}"}
-    texts = stored if isinstance(stored, dict) else {}
-    parse_facts(
-        {name: one if isinstance(one, str) else json.dumps(one) for name, one in texts.items()}, "a.onnx"
-    )
+        facts = dict.fromkeys(("input", "preprocess", "cfg", "nms"), given.data.decode("latin-1"))
+    entries = facts.items() if isinstance(facts, dict) else ()
+    parse_facts({name: fact_text(value) for name, value in entries}, "a.onnx")
 
 
 def read_image_file(given: Input) -> None:

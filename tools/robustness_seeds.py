@@ -243,8 +243,8 @@ def _safetensors() -> list[Seed]:
 
 
 def _metadata() -> list[Seed]:
-    """What `yolor export` writes into its files, as JSON of texts."""
-    from yolor_cfg.export.describe import FileForm, describe_file, fact_text
+    """What `yolor export` writes into its files, as one JSON object."""
+    from yolor_cfg.export.describe import FileForm, describe_file
     from yolor_cfg.export.facts import LABELS as LABEL_HEADS
     from yolor_cfg.graph import build_graph
     from yolor_cfg.lang.syntax import parse
@@ -253,8 +253,7 @@ def _metadata() -> list[Seed]:
     for name, text in (("plain", CFG), ("yolor", YOLOR_CFG)):
         facts = describe_file(build_graph(parse(text)), ("cat", "dog"), FileForm("decoded", False, ""))
         facts[LABEL_HEADS] = [{"first": 0, "length": 2, "single": True, "plain": True}]
-        stored = {key: fact_text(value) for key, value in facts.items()}
-        seeds.append(Seed(name, json.dumps(stored).encode(), text))
+        seeds.append(Seed(name, json.dumps(facts).encode(), text))
     return seeds
 
 
