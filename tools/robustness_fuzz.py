@@ -45,7 +45,7 @@ LOOK_EVERY = 20
 MORE_ADDRESSES = 4 << 30
 MOST_KEPT = 50
 FULL_COUNTS = {**dict.fromkeys(("cfg", "weights", "pt"), 250_000), "networks": 10_000}
-SHORT_COUNT = 400
+SHORT_COUNT, SHORT_COUNTS = 300, {"networks": 60}
 TELL_EVERY = 10.0
 # What no reader may do: names of CPython's audit events.
 FORBIDDEN = frozenset(
@@ -147,7 +147,7 @@ def tell(plan: FuzzPlan, board: Board, seconds: float) -> CheckResult:
 
 def fuzz(kind: str, seeds: SeedPool, options: Options) -> CheckResult:
     """Read the inputs of a kind in a process of its own."""
-    count = options.choose_count(SHORT_COUNT, FULL_COUNTS.get(kind, 40_000))
+    count = options.choose_count(SHORT_COUNTS.get(kind, SHORT_COUNT), FULL_COUNTS.get(kind, 40_000))
     plan = FuzzPlan(kind, seeds, options.seed, options.start, options.start + count, options.keep)
     if options.is_here:
         board = Board(number=plan.start - 1)

@@ -1,7 +1,7 @@
 """What the fuzzer calls: for each kind of file the functions of the product that read it.
 
-A reader gets the bytes, a file that holds them, the cfg that goes with them, and random numbers. It returns if
-the input is taken and raises YolorError if it is refused; anything else is a fault.
+A reader gets the bytes, a file that holds them, the cfg that goes with them, and random numbers. It returns
+if the input is taken and raises YolorError if it is refused; anything else is a fault.
 """
 
 from __future__ import annotations
