@@ -131,12 +131,15 @@ def test_the_fuzzer_sees_what_a_reader_must_not_do(
     monkeypatch.setattr(fuzz, "HANG_SECONDS", 0.05)
     monkeypatch.setitem(READERS, "tree", (reader, ".tree"))
     worker = fuzz.FuzzWorker(plan("tree", seeds["tree"], tmp_path, 2))
+    pids = {worker._pid}
     while worker.poll():
+        pids.add(worker._pid)
         time.sleep(0.01)
     kept = sorted(tmp_path.glob("*.json"))
     assert worker.board.number == 1 and worker.board.faults == len(kept) == (2 if told else 0)
     assert all(told in json.loads(path.read_text())["fault"] for path in kept)
     assert worker.board.refused == (0 if told else 2)
+    assert not [left for pid in pids for left in Path(fuzz.memory_place()).glob(f"robustness-{pid}-*")]
 
 
 def test_a_message_that_commands_the_terminal_is_a_fault() -> None:

@@ -21,7 +21,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Any, NamedTuple
@@ -122,7 +122,9 @@ class FuzzWorker:
         if not done:
             return True
         code = os.waitstatus_to_exitcode(status)
+        remove_folders(self._pid)
         if code == 0:
+            self._pid = 0
             return False
         self.board.faults += 1
         number = self.board.number
@@ -133,9 +135,11 @@ class FuzzWorker:
 
     def stop(self) -> None:
         """End it, if it has not ended by itself."""
-        with suppress(ProcessLookupError, ChildProcessError):
+        if self._pid:
             os.kill(self._pid, signal.SIGKILL)
             os.waitpid(self._pid, 0)
+            remove_folders(self._pid)
+            self._pid = 0
 
 
 def tell(plan: FuzzPlan, board: Board, seconds: float) -> CheckResult:
@@ -281,12 +285,23 @@ def peak_megabytes() -> float:
 @contextmanager
 def temporary_folder() -> Iterator[Path]:
     """In memory where the system has such a place: each input is written to a file."""
-    shm = Path("/dev/shm")
-    folder = Path(tempfile.mkdtemp(prefix="robustness-", dir=shm if os.access(shm, os.W_OK) else None))
+    folder = Path(tempfile.mkdtemp(prefix=f"robustness-{os.getpid()}-", dir=memory_place()))
     try:
         make_beside(folder)
         yield folder
     finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def memory_place() -> str:
+    """A folder in memory, where the system has one, else that of temporary files."""
+    shm = "/dev/shm"
+    return shm if os.access(shm, os.W_OK) else tempfile.gettempdir()
+
+
+def remove_folders(pid: int) -> None:
+    """Remove what a process left that was killed."""
+    for folder in Path(memory_place()).glob(f"robustness-{pid}-*"):
         shutil.rmtree(folder, ignore_errors=True)
 
 
