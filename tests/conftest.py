@@ -1,6 +1,7 @@
 """Fixtures that every test may ask for."""
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import proofs
@@ -8,9 +9,47 @@ import pytest
 from hypothesis import settings
 from tiny_detector import Files, text, write
 
+sys.path.append(str(Path(__file__).parent / "no_network"))
+import outward  # noqa: E402
+
 # How long one example takes depends on what else the machine does, so a deadline would fail by luck.
 settings.register_profile("yolor", deadline=None)
 settings.load_profile("yolor")
+
+FENCE = pytest.StashKey[outward.Fence]()
+SEEN = pytest.StashKey[int]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """No test reaches another machine, nor does a process that it starts."""
+    config.stash[FENCE] = outward.Fence.build()
+    config.stash[SEEN] = 0
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """The log of the fence goes; processes that still live have none."""
+    config.stash[FENCE].log.unlink(missing_ok=True)
+
+
+@pytest.fixture
+def new_attempts(request: pytest.FixtureRequest) -> Callable[[], list[str]]:
+    """A function: the attempts to reach another machine since it was asked last."""
+
+    def take() -> list[str]:
+        stash = request.config.stash
+        attempts, seen = stash[FENCE].attempts(), stash[SEEN]
+        stash[SEEN] = len(attempts)
+        return attempts[-(len(attempts) - seen) :] if len(attempts) > seen else []
+
+    return take
+
+
+@pytest.fixture(autouse=True)
+def no_way_out(new_attempts: Callable[[], list[str]]) -> Iterator[None]:
+    """A test that wants to reach another machine fails, also if it goes on as if nothing were."""
+    yield
+    attempts = new_attempts()
+    assert not attempts, attempts
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -98,6 +98,7 @@ def ray() -> Any:
     root = str(Path(__file__).resolve().parents[1])
     module.init(
         num_cpus=4,
+        _node_ip_address="127.0.0.1",  # else it looks for a way to another machine
         include_dashboard=False,
         object_store_memory=100 << 20,
         log_to_driver=False,

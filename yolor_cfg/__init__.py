@@ -6,7 +6,11 @@ Public names are resolved on first use, so importing the package does not load t
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
+
+# ONNX Runtime (1.29 and later) reports to its makers from its import on, and asks for this only then.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 if TYPE_CHECKING:
     from yolor_cfg.detect.detections import Detections

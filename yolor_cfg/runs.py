@@ -47,8 +47,8 @@ def new_folder(project: str | Path, name: str) -> Path:
 
 def clean_run(folder: Path) -> None:
     """Remove the partial files that a killed program left in a run; those in use are left alone."""
-    for part in RUN_PARTS:
-        remove_leftovers(str(folder / part))
+    for place in (*(folder / part for part in RUN_PARTS), *folder.glob("crops/*")):
+        remove_leftovers(str(place))
 
 
 @contextmanager

@@ -71,6 +71,13 @@ class LazyGroup(click.Group):
             ctx.fail(f"no such command: {args[0]}" + (f"; {hint}" if hint else ""))
         return super().resolve_command(ctx, args)
 
+    def make_context(self, *place: Any, **more: Any) -> click.Context:
+        """Like click's; Ctrl-C has the same exit code here as in the command."""
+        try:
+            return super().make_context(*place, **more)
+        except KeyboardInterrupt as fault:
+            raise to_command_error(fault) from None
+
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Like click's; what is wrong with the arguments is printable."""
         try:

@@ -88,7 +88,7 @@ def parse_facts(stored: Mapping[str, str], path: str) -> ModelFacts:
         )
     try:
         return _read_facts({name: _parse_value(name, text) for name, text in stored.items()})
-    except (ValueError, TypeError, LookupError, RecursionError) as cause:
+    except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError) as cause:
         raise WeightsError("the metadata of this file is damaged", path=path, found=str(cause)) from None
 
 
