@@ -24,9 +24,16 @@ FLAGS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    # It looks for a way to the names of its makers at every start.
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE localhost, EXCLUDE 127.0.0.1",
     "--use-fake-ui-for-media-stream",
     "--use-fake-device-for-media-stream",
 )
+WATCH = """<script>window.faults = []; addEventListener('error', (one) => faults.push(one.message));
+addEventListener('securitypolicyviolation', (one) => faults.push(one.blockedURI));
+for (const kind of ['error', 'warn']) console[kind] = (...all) => faults.push(all.join(' '));</script>"""
+"""For the head of a page: what goes wrong in it is in `faults`."""
+NODE = shutil.which("node")
 ELEMENT = "element-6066-11e4-a52e-4f735466cecf"
 """The key of a reference to an element, by the WebDriver standard."""
 
@@ -91,3 +98,15 @@ def open_browser(folder: Path) -> Iterator[Browser]:
     finally:
         driver.terminate()
         driver.wait()
+
+
+def watched(page: str) -> str:
+    """The page, with what goes wrong in it noted in `faults`."""
+    return page.replace("<head>", f"<head>{WATCH}", 1)
+
+
+def check_script(script: Path) -> None:
+    """Whether it is JavaScript; AssertionError says what is wrong."""
+    assert NODE is not None
+    done = subprocess.run([NODE, "--check", str(script)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

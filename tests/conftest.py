@@ -4,6 +4,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import browser
 import proofs
 import pytest
 from hypothesis import settings
@@ -124,3 +125,12 @@ def one_thread() -> Iterator[None]:
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Files:
     """A small detector in a folder of its own."""
     return write(tmp_path_factory.mktemp("tiny"), text())
+
+
+@pytest.fixture(scope="module")
+def window(tmp_path_factory: pytest.TempPathFactory) -> Iterator[browser.Browser]:
+    """A window of a browser."""
+    if not (browser.CHROMIUM and browser.DRIVER):
+        pytest.skip("chromium and chromedriver are not installed")
+    with browser.open_browser(tmp_path_factory.mktemp("browser")) as opened:
+        yield opened

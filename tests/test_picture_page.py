@@ -2,9 +2,6 @@
 
 import json
 import re
-import shutil
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +14,6 @@ from yolor_cfg.report.picture.page import draw_page
 from yolor_cfg.report.picture.write import write_picture
 
 ROOT = Path(__file__).resolve().parents[1]
-NODE = shutil.which("node")
 CFG = """# </script><script>alert(1)</script>
 [net]
 width=64
@@ -89,33 +85,16 @@ def test_a_network_without_repeated_blocks_has_one_view(cfg: Path) -> None:
     assert list(facts["views"]) == ["whole"] and facts["blocks"] == []
 
 
-@pytest.mark.skipif(NODE is None, reason="node is not installed")
+@pytest.mark.skipif(browser.NODE is None, reason="node is not installed")
 def test_the_script_is_javascript() -> None:
-    assert NODE is not None
-    script = ROOT / "yolor_cfg/report/picture/page/graph.js"
-    done = subprocess.run([NODE, "--check", str(script)], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-
-
-@pytest.fixture(scope="module")
-def window(tmp_path_factory: pytest.TempPathFactory) -> Iterator[browser.Browser]:
-    if not (browser.CHROMIUM and browser.DRIVER):
-        pytest.skip("chromium and chromedriver are not installed")
-    with browser.open_browser(tmp_path_factory.mktemp("browser")) as opened:
-        yield opened
-
-
-WATCH = "<script>window.faults = []; addEventListener('error', (one) => faults.push(one.message));\n"
-WATCH += (
-    "for (const kind of ['error', 'warn']) console[kind] = (...all) => faults.push(all.join(' '));</script>"
-)
+    browser.check_script(ROOT / "yolor_cfg/report/picture/page/graph.js")
 
 
 def show(window: browser.Browser, cfg: Path, folder: Path) -> None:
     """The page of a cfg, open, with what goes wrong in it noted in `faults`."""
     path = folder / "page.html"
     write_picture(load_graph(cfg), path, force=True)
-    path.write_text(path.read_text().replace("<head>", f"<head>{WATCH}", 1))
+    path.write_text(browser.watched(path.read_text()))
     window.open(path)
 
 

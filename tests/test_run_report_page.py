@@ -2,9 +2,6 @@
 
 import json
 import re
-import shutil
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +15,6 @@ from yolor_cfg.report.run.write import write_page
 from yolor_cfg.runs import read_record, save_record
 
 ROOT = Path(__file__).resolve().parents[1]
-NODE = shutil.which("node")
-WATCH = """<script>window.faults = []; addEventListener('error', (one) => faults.push(one.message));
-addEventListener('securitypolicyviolation', (one) => faults.push(one.blockedURI));
-for (const kind of ['error', 'warn']) console[kind] = (...all) => faults.push(all.join(' '));</script>"""
 
 tested = pages.tested
 trained = pages.trained
@@ -29,26 +22,15 @@ trained = pages.trained
 pytestmark = pytest.mark.usefixtures("one_thread", "blank_charts")
 
 
-@pytest.mark.skipif(NODE is None, reason="node is not installed")
+@pytest.mark.skipif(browser.NODE is None, reason="node is not installed")
 def test_the_script_is_javascript() -> None:
-    assert NODE is not None
-    script = ROOT / "yolor_cfg/report/run/page/report.js"
-    done = subprocess.run([NODE, "--check", str(script)], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-
-
-@pytest.fixture(scope="module")
-def window(tmp_path_factory: pytest.TempPathFactory) -> Iterator[browser.Browser]:
-    if not (browser.CHROMIUM and browser.DRIVER):
-        pytest.skip("chromium and chromedriver are not installed")
-    with browser.open_browser(tmp_path_factory.mktemp("browser")) as opened:
-        yield opened
+    browser.check_script(ROOT / "yolor_cfg/report/run/page/report.js")
 
 
 def show(window: browser.Browser, page: Path, folder: Path) -> None:
     """The page, open, with what goes wrong in it noted in `faults`."""
     copy = folder / "watched.html"
-    copy.write_text(page.read_text().replace("<head>", f"<head>{WATCH}", 1))
+    copy.write_text(browser.watched(page.read_text()))
     window.open(copy)
     window.wait("document.readyState === 'complete'")
 

@@ -346,11 +346,11 @@ def test_the_server_ends_with_the_run(tiny: Files, tmp_path: Path) -> None:
     assert process.wait(30) == 0
 
 
-def test_the_page_shows_the_picture_and_what_is_found_in_a_browser(tmp_path: Path) -> None:
-    if not (browser.CHROMIUM and browser.DRIVER):
-        pytest.skip("no chromium and chromedriver here: the page is not tried in a browser")
-    feed = Feed()
-    with serving(LOCAL, feed) as address, running(feed, 0.02), browser.open_browser(tmp_path) as page:
+def test_the_page_shows_the_picture_and_what_is_found_in_a_browser(
+    window: browser.Browser, tmp_path: Path
+) -> None:
+    feed, page = Feed(), window
+    with serving(LOCAL, feed) as address, running(feed, 0.02):
         page.ask("POST", "/url", {"url": str(address)})
         page.wait("document.querySelector('img').naturalWidth === 70", 20)
         page.wait("document.querySelectorAll('#found tr').length === 1", 20)
