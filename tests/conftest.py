@@ -27,9 +27,9 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[SEEN] = 0
 
 
-def pytest_unconfigure(config: pytest.Config) -> None:
+def pytest_sessionfinish(session: pytest.Session) -> None:
     """The log of the fence goes; processes that still live have none."""
-    config.stash[FENCE].log.unlink(missing_ok=True)
+    session.config.stash[FENCE].log.unlink(missing_ok=True)
 
 
 @pytest.fixture

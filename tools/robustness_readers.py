@@ -100,7 +100,7 @@ def read_cfg(given: Input) -> None:
     graph = build_graph(document, how)
     str([str(warning) for warning in (*graph.warnings, *graph.notes)])
     if len(graph.nodes) <= MOST_SECTIONS:
-        _count(graph, rng)
+        _count_graph(graph, rng)
 
 
 def _edit(document: Document, rng: Rng) -> None:
@@ -115,7 +115,7 @@ def _edit(document: Document, rng: Rng) -> None:
     list(unified_diff(before, after, names=("a", "b")))
 
 
-def _count(graph: Graph, rng: Rng) -> None:
+def _count_graph(graph: Graph, rng: Rng) -> None:
     count.count_costs(graph)
     count.peak_activation(graph)
     stated_text(graph)

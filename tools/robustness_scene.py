@@ -279,6 +279,10 @@ def _check_video(path: Path) -> None:
     assert count == told > 0, f"{count} of {told} frames"
 
 
+def _check_page(path: Path) -> None:
+    assert path.read_text(encoding="utf-8").rstrip().endswith("</html>")
+
+
 def _check_text(path: Path) -> None:
     assert path.read_text(encoding="utf-8").endswith("\n")
 
@@ -287,6 +291,7 @@ CHECKS: dict[str, Callable[[Path], object]] = {
     **dict.fromkeys((".jpg", ".png"), _check_image),
     **dict.fromkeys((".pt", ".safetensors"), _check_pt),
     **dict.fromkeys((".names", ".data"), _check_text),
+    ".html": _check_page,
     ".mp4": _check_video,
     ".weights": _check_weights,
     ".csv": _check_csv,
