@@ -50,7 +50,7 @@ def test_a_program_that_is_not_python_is_found_out(
     shell = ["bash", "-c", f"exec 3<>/dev/tcp/{ELSEWHERE}/80"]
     done = subprocess.run(shell, env={}, capture_output=True, text=True, check=False)
     assert done.returncode != 0 and "unreachable" in done.stderr
-    assert new_attempts() == ["the system found no way out"]
+    assert new_attempts() == [outward.UNROUTABLE]
 
 
 def test_the_loopback_stays_open(new_attempts: NewAttempts) -> None:

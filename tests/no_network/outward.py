@@ -23,6 +23,7 @@ FOLDER = str(Path(__file__).parent)
 NEW_NETWORK = 0x40000000  # CLONE_NEWNET of Linux
 SET_FLAGS, IS_UP = 0x8914, 0x41  # SIOCSIFFLAGS; IFF_UP and IFF_RUNNING
 ADDRESS_EVENTS = ("socket.connect", "socket.sendto", "socket.sendmsg")
+UNROUTABLE = "the system found no way out"
 NAME_EVENTS = ("socket.getaddrinfo", "socket.gethostbyname")
 
 
@@ -103,7 +104,7 @@ class Fence(NamedTuple):
     def attempts(self) -> list[str]:
         """All attempts so far: those refused, and as many as the system counted."""
         told = self.log.read_text(encoding="utf-8").splitlines()
-        return told + ["the system found no way out"] * (count_unroutable() if self.is_apart else 0)
+        return told + [UNROUTABLE] * (count_unroutable() if self.is_apart else 0)
 
 
 def count_unroutable() -> int:
