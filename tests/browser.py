@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import shutil
+import signal
 import subprocess
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +89,8 @@ class Browser:
 def open_browser(folder: Path) -> Iterator[Browser]:
     """A browser with a new profile in the folder; it ends with the context."""
     assert DRIVER is not None
-    driver = subprocess.Popen([DRIVER, "--port=0"], stdout=subprocess.PIPE, text=True)
+    command = [DRIVER, "--port=0"]
+    driver = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
     try:
         assert driver.stdout is not None
         lines = (line for line in driver.stdout if "on port " in line and "successfully" in line)
@@ -98,6 +101,8 @@ def open_browser(folder: Path) -> Iterator[Browser]:
     finally:
         driver.terminate()
         driver.wait()
+        with suppress(ProcessLookupError):  # what the browser leaves behind
+            os.killpg(driver.pid, signal.SIGKILL)
 
 
 def watched(page: str) -> str:

@@ -101,10 +101,10 @@ class Fence(NamedTuple):
         install()
         return Fence(Path(name), sys.platform == "linux" and leave_network())
 
-    def attempts(self) -> list[str]:
-        """All attempts so far: those refused, and as many as the system counted."""
+    def attempts(self) -> tuple[list[str], int]:
+        """All attempts so far: those refused, and how many the system counted."""
         told = self.log.read_text(encoding="utf-8").splitlines()
-        return told + [UNROUTABLE] * (count_unroutable() if self.is_apart else 0)
+        return told, count_unroutable() if self.is_apart else 0
 
 
 def count_unroutable() -> int:
