@@ -387,6 +387,8 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("")
     done = tiny.yolor("report", tmp_path)
     assert done.exit_code == 3 and "not the folder of a run" in done.stderr and "notes.txt" in done.stderr
+    file = tiny.yolor("report", tmp_path / "notes.txt")
+    assert file.exit_code == 3 and f"{tmp_path / 'notes.txt'}: not the folder" in file.stderr
     gone = tiny.yolor("report", tmp_path / "gone")
     assert gone.exit_code == 3 and "no such folder" in gone.stderr
 
