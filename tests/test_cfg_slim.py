@@ -298,3 +298,7 @@ def test_the_command_writes_cfg_and_weights_that_fit_and_tells_the_costs(tmp_pat
     assert again.exit_code == 2 and "--force" in again.stderr
     assert load_graph(cfg).nodes[7].shape.channels == 10
     assert yolor(cfg, weights, "--ratio", "1").exit_code == 2
+    # A new file with the old text is written as well, and said to be.
+    same = yolor(cfg, weights, "--ratio", "0", "-o", tmp_path / "same.cfg")
+    assert f"{tmp_path / 'same.cfg'}: written" in same.stderr
+    assert (tmp_path / "same.cfg").read_text() == cfg.read_text()

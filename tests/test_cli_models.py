@@ -243,6 +243,9 @@ def test_a_name_cannot_write_into_the_page(tmp_path: Path) -> None:
         (("--x", "time"), "without --time"),
         (("--sort", "time"), "without --time"),
         (("--force",), "--force is for"),
+        (("--turns", "3"), "--turns belongs to --time"),
+        (("--engine", "torch"), "--engine belongs to --time"),
+        (("--no-rewrite", "all"), "--no-rewrite belongs to --time"),
         (("a.onnx",), "exported file"),
     ],
 )

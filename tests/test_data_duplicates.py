@@ -242,3 +242,21 @@ def test_images_without_labels_are_compared_and_unreadable_ones_are_told(
     done = tiny.yolor("data", "duplicates", tmp_path)
     assert done.exit_code == 0 and "the same bytes" in done.stdout
     assert f"note: {tmp_path}/c.png: not an image" in done.stderr
+
+
+def test_a_file_that_would_not_be_written_is_told_before_any_image_is_read(
+    leaky: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "keep.txt"
+    out.write_text("mine")
+    for option, code in (("--keep-one", 3), ("--sheet", 1)):
+        page = tmp_path / "page.html"
+        name = out if option == "--keep-one" else page
+        page.write_text("mine")
+        done = tiny.yolor("data", "duplicates", leaky, option, name)
+        assert done.exit_code == code and "exists already" in done.stderr and not done.stdout
+        assert name.read_text() == "mine"
+    args = ("--sheet", tmp_path / "x.html", "--keep-one", tmp_path / "x.html", "--force")
+    done = tiny.yolor("data", "duplicates", leaky, *args)
+    assert done.exit_code == 2 and "name the same file" in done.stderr
+    assert not (tmp_path / "x.html").exists()

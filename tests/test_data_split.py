@@ -230,3 +230,29 @@ def test_after_a_split_no_image_leaks_cut_or_mirrored(tmp_path: Path) -> None:
     found = tiny.yolor("data", "duplicates", tmp_path / "a_split", "--json")
     assert found.exit_code == 0 and json.loads(found.stdout)["leaks"] == 0
     assert sum(json.loads(found.stdout)["kinds"].values()) == 16
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("data", "split", "d", "--val", "nan"),
+        ("data", "split", "d", "--test", "nan"),
+        ("compare", "a.cfg", "a.weights", "--against", "b.weights", "--tolerance", "nan"),
+        ("export", "a.cfg", "a.weights", "--page-limit", "nan"),
+        ("train", "a.cfg", "--data", "d", "--cache", "nan"),
+    ],
+)
+def test_nan_is_no_number_for_an_option(args: tuple[str, ...]) -> None:
+    done = tiny.yolor(*args)
+    assert done.exit_code == 2 and "nan is not a number" in done.stderr, done.output
+
+
+def test_of_many_classes_that_a_split_lacks_the_first_are_named(tmp_path: Path) -> None:
+    for number in range(4):
+        tiny.save(tmp_path / f"d/{number}.png", tiny.photo(24, 24, seed=number))
+        rows = (f"{number * 100 + k} .5 .5 .5 .5\n" for k in range(100))
+        (tmp_path / f"d/{number}.txt").write_text("".join(rows))
+    (tmp_path / "d/classes.txt").write_text("".join(f"kind {k}\n" for k in range(400)))
+    done = tiny.yolor("data", "split", tmp_path / "d", "--val", "0.25")
+    (note,) = (line for line in done.stderr.splitlines() if "train has no image of" in line)
+    assert "(100 in all): too few" in note and len(note) < 600, note

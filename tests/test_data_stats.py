@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -416,3 +417,30 @@ def test_a_data_set_without_a_box_has_figures_a_page_and_a_sheet(tmp_path: Path)
     assert "None of the checks found one" in (tmp_path / "page.html").read_text()
     done = tiny.yolor("data", "sheet", place, tmp_path / "all.png")
     assert done.exit_code == 0 and "2 images" in done.stderr
+
+
+def test_a_class_is_chosen_by_its_whole_name_with_commas(small: Path, tmp_path: Path) -> None:
+    shutil.copytree(small, tmp_path / "d")
+    (tmp_path / "d/classes.txt").write_text("disc, large\nsquare\nstar\n")
+    args = ("--class", "disc, large", "--class", "square,star")
+    assert [one["name"] for one in stats(tmp_path / "d", "--class", "disc, large")["classes"]] == [
+        "disc, large"
+    ]
+    assert len(stats(tmp_path / "d", *args)["classes"]) == 3
+    done = tiny.yolor("data", "sheet", tmp_path / "d", tmp_path / "sheet.jpg", *args[:2])
+    assert done.exit_code == 0 and "3 images" in done.stderr, done.output
+
+
+def test_no_box_is_no_even_share(tmp_path: Path) -> None:
+    data = write_data(tmp_path / "d", {"t0": []})
+    assert stats(data)["imbalance"] is None
+    assert re.search(r"most to least frequent class +-", tiny.yolor("data", "stats", data).stdout)
+
+
+def test_what_is_left_out_and_what_is_not_there_are_told_apart(small: Path, tmp_path: Path) -> None:
+    data = write_data(tmp_path / "d", {"t0": [(0, 4, 5, 20, 10), (7, 4, 5, 20, 20)]})
+    assert "note: 1 fault left out" in tiny.yolor("data", "stats", data).stderr
+    done = tiny.yolor("data", "sheet", data, tmp_path / "s.jpg", "--sort", "oddest")
+    assert done.exit_code == 3 and "no label is worth a look" in done.stderr and "1 box\n" in done.stderr
+    done = tiny.yolor("data", "stats", data, "--dialect", "yolor")
+    assert done.exit_code == 2 and "--cfg, which is not given" in done.stderr

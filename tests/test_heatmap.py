@@ -241,6 +241,16 @@ def test_heat_pictures_and_results_never_share_a_name(files: tiny.Files) -> None
     assert len(names) == 4 and len({one["heatmap"] for one in found}) == 2
 
 
+def test_a_detection_of_a_head_before_the_layer_has_a_cold_map() -> None:
+    """Nothing of the first head is behind a layer between the two: its scores have no gradient there."""
+    network = seeded(NET + BODY + HEADS["yolo"] + "[route]\nlayers=1\n" + HEADS["yolo"])
+    layer = next(node.index for node in network.graph.nodes if node.section.is_head) + 2
+    explained = explain(network, torch.rand(3, 32, 48, dtype=torch.float64), layer)
+    before, behind = (explained.weigh(head.scores.max()) for head in explained.heads)
+    assert not before.any() and explained.gradient(explained.heads[1].scores.max()).any()
+    assert before.shape == behind.shape
+
+
 @pytest.mark.parametrize(
     ("args", "code", "word"),
     [

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import tiny_detector as tiny
 import training
+import yaml
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
@@ -387,6 +388,8 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("")
     done = tiny.yolor("report", tmp_path)
     assert done.exit_code == 3 and "not the folder of a run" in done.stderr and "notes.txt" in done.stderr
+    file = tiny.yolor("report", tmp_path / "notes.txt")
+    assert file.exit_code == 3 and f"{tmp_path / 'notes.txt'}: not the folder" in file.stderr
     gone = tiny.yolor("report", tmp_path / "gone")
     assert gone.exit_code == 3 and "no such folder" in gone.stderr
 
@@ -596,3 +599,12 @@ def test_a_run_without_a_finished_epoch_has_a_page(tmp_path: Path, monkeypatch: 
     assert read_run(folder).problems == ("no results.csv: no epoch is finished, or the file is gone",)
     page = write_report(folder).read_text()
     assert "terminated (SIGTERM)" in page and "Nothing was measured." in page and "First batches" in page
+
+
+def test_one_data_set_in_a_list_is_no_difference(trained: Path, tmp_path: Path) -> None:
+    other = copy_run(trained, tmp_path / "other")
+    options = yaml.safe_load((trained / "args.yaml").read_text())
+    assert isinstance(options["data"], str)
+    (other / "args.yaml").write_text(yaml.safe_dump({**options, "data": [options["data"]], "seed": 6}))
+    done = tiny.yolor("report", trained, other, "-o", tmp_path / "both.html", "--json")
+    assert json.loads(done.stdout)["differences"] == {"options": {"seed": [5, 6]}}

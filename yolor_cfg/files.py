@@ -183,8 +183,7 @@ def whole_file(path: StrPath, *, fault: type[YolorError], force: bool = False) -
     A symbolic link is kept and its target is replaced. Replacing an existing file needs `force`, even if it
     appears while this one is written; a folder or a device never is. An OSError is raised as `fault`.
     """
-    target = Path(os.path.realpath(path))
-    _check_replaceable(target, fault, force)
+    target = check_target(path, fault=fault, force=force)
     remove_leftovers(str(target.parent))
     partial = target.with_name(f".{os.urandom(8).hex()}.part{target.suffix}")
     claim = -1
@@ -265,7 +264,10 @@ def replace_file(
         write(file)
 
 
-def _check_replaceable(target: Path, fault: type[YolorError], force: bool) -> None:
+def check_target(path: StrPath, *, fault: type[YolorError], force: bool = False) -> Path:
+    """The real path of a file to be written; raises `fault` for one that may not be replaced. Where the work
+    before takes long, it is asked first, and again when the file is written."""
+    target = Path(os.path.realpath(path))
     try:
         found = target.exists()
     except OSError as cause:
@@ -275,6 +277,7 @@ def _check_replaceable(target: Path, fault: type[YolorError], force: bool) -> No
         raise fault("is not a regular file", path=str(target), found=kind, allowed="a file name")
     if found and not force:
         raise _exists_error(target, fault)
+    return target
 
 
 def _exists_error(target: Path, fault: type[YolorError]) -> YolorError:

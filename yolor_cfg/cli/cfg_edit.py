@@ -160,10 +160,11 @@ def write_change(document: Document, text: str, target: Target) -> None:
         raise click.UsageError("-o - names no file: give a name")
     path = target.path(document.path)
     data = text.encode(document.encoding)
-    if not (target.in_place and text == document.text):
+    is_same = target.in_place and text == document.text
+    if not is_same:
         force = target.force or target.in_place
         replace_file(path, lambda file: file.write(data), fault=YolorError, force=force)
     before, after = document.text.splitlines(), text.splitlines()
     for line in unified_diff(before, after, (document.path, path)):
         click.echo(click.style(printable(line), fg=DIFF_COLORS.get(line[:1])))
-    print_stderr(f"{path}: {'unchanged' if text == document.text else 'written'}", "green")
+    print_stderr(f"{path}: {'unchanged' if is_same else 'written'}", "green")

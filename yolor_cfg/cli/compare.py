@@ -10,6 +10,7 @@ import click
 
 from yolor_cfg.cli.habits import NetworkPaths, sort_paths
 from yolor_cfg.cli.options import (
+    NumberRange,
     dialect_option,
     echo,
     format_columns,
@@ -90,7 +91,7 @@ class Sides(NamedTuple):
 )
 @click.option(
     "--tolerance",
-    type=click.FloatRange(0, 1),
+    type=NumberRange(0, 1),
     default=1e-4,
     show_default=True,
     help="The largest difference that counts as equal, as a part of the largest value of the layer.",

@@ -16,6 +16,7 @@ from yolor_cfg.cli.networks import name_classes
 from yolor_cfg.cli.options import (
     CountParam,
     FractionParam,
+    NumberRange,
     dialect_option,
     echo,
     folder_options,
@@ -28,6 +29,7 @@ from yolor_cfg.cli.options import (
     size_option,
     strict_option,
     task_option,
+    was_given,
 )
 
 if TYPE_CHECKING:
@@ -117,7 +119,7 @@ OPTIONS = (
         "--page-limit",
         default=20.0,
         show_default=True,
-        type=click.FloatRange(0, min_open=True),
+        type=NumberRange(0, min_open=True),
         help="With html: the largest network, in MB.",
     ),
     click.option(
@@ -202,13 +204,12 @@ def export(paths: tuple[str, ...], **options: Any) -> None:
 
 def _refuse_idle_options(options: dict[str, Any]) -> None:
     """Raise UsageError for options that were given and would do nothing."""
-    given = click.get_current_context().get_parameter_source
     if options["order"] != "rgb" and not options["preprocess"]:
         raise click.UsageError("--order belongs to --preprocess, which is not given")
     if options["nms"] or options["format_name"] == "html":
         return
     for name in ("conf", "iou", "max_det"):
-        if given(name) is click.core.ParameterSource.COMMANDLINE:
+        if was_given(name):
             raise click.UsageError(f"--{name.replace('_', '-')} belongs to --nms, which is not given")
 
 

@@ -30,6 +30,7 @@ from yolor_cfg.cli.options import (
     print_stderr,
     report_warnings,
     size_option,
+    was_given,
 )
 from yolor_cfg.cli.plotting import check_plot, save_plot
 from yolor_cfg.export.facts import is_exported
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from yolor_cfg.graph import ReadOptions
 
 COSTS, GAINS = ("params", "macs", "memory", "time"), ("ap", "ap50")
+TIMING_OPTIONS = ("turns", "engine", "precision", "no_rewrite", "device")
 DRAWN = (".html", ".svg")
 EXAMPLES = """\b
 Examples:
@@ -118,6 +120,9 @@ def _check_usage(paths: Sequence[str], options: dict[str, Any]) -> None:
             raise click.UsageError(f"{path} is an exported file: give the cfg that it was made from")
     if "time" in (options["x"], options["sort"]) and not options["timed"]:
         raise click.UsageError("there is no time without --time")
+    for name in () if options["timed"] else TIMING_OPTIONS:
+        if was_given(name):
+            raise click.UsageError(f"--{name.replace('_', '-')} belongs to --time, which is not given")
     if options["force"] and not options["plot"]:
         raise click.UsageError("--force is for the file of --plot")
     check_plot(options["plot"], drawn=DRAWN)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -35,6 +36,13 @@ class TextParam(click.ParamType, ABC):  # type: ignore[type-arg]  # generic in n
         """The value of this text."""
 
 
+def was_given(name: str) -> bool:
+    """True if this option of the command that runs stands on its command line."""
+    from click.core import ParameterSource
+
+    return click.get_current_context().get_parameter_source(name) is ParameterSource.COMMANDLINE
+
+
 def unpack_single(values: tuple[str, ...]) -> str | tuple[str, ...] | None:
     """The values of an option that may be repeated: None for none, and a single one by itself."""
     return values if len(values) > 1 else values[0] if values else None
@@ -63,6 +71,17 @@ class FractionParam(TextParam):
         number = parse_fraction(text)
         if self.below_one and number == 1:
             raise ValueError(f"{text} is not in the range 0<=x<1.")
+        return number
+
+
+class NumberRange(click.FloatRange):
+    """A number within bounds, which `nan` passes unseen where only < and > are asked."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The number of this text."""
+        number: float = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{value} is not a number.", param, ctx)
         return number
 
 

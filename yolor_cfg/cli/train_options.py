@@ -9,6 +9,7 @@ import click
 
 from yolor_cfg.arguments import TRAIN_BOUNDS
 from yolor_cfg.cli.options import (
+    NumberRange,
     TextParam,
     cutoff_option,
     device_option,
@@ -27,20 +28,6 @@ from yolor_cfg.lang.keys import DECIMAL_PATTERN
 def number_type(name: str) -> click.IntRange:
     """A number of a training run, within its bounds."""
     return click.IntRange(*TRAIN_BOUNDS[name])
-
-
-class GigabytesParam(click.FloatRange):
-    """A number of gigabytes: neither infinite nor no number at all."""
-
-    def __init__(self) -> None:
-        super().__init__(*TRAIN_BOUNDS["cache"])
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """The number of this text."""
-        number: float = super().convert(value, param, ctx)
-        if math.isnan(number):
-            self.fail("nan is not a number of gigabytes", param, ctx)
-        return number
 
 
 class WeightsParam(TextParam):
@@ -259,7 +246,7 @@ MACHINE_OPTIONS = (
         is_flag=False,
         flag_value=1000.0,
         default=0.0,
-        type=GigabytesParam(),
+        type=NumberRange(*TRAIN_BOUNDS["cache"]),
         metavar="[GB]",
         help="Cache decoded images in memory: all of them, or up to GB gigabytes.",
     ),

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import yaml
 
-from yolor_cfg.data.classes import match_classes
+from yolor_cfg.data.classes import format_names, match_classes
 from yolor_cfg.data.divide import divide
 from yolor_cfg.data.duplicates.links import link_images
 from yolor_cfg.data.duplicates.prints import read_prints
@@ -91,10 +91,10 @@ def _missing_notes(parts: Parts) -> list[str]:
     names = next(iter(parts.values())).names
     everywhere = set().union(*present.values())
     missing = {split: sorted(everywhere - found) for split, found in present.items()}
+    lacking = {split: [names[label] for label in labels] for split, labels in missing.items() if labels}
     return [
-        f"{split} has no image of {', '.join(names[label] for label in labels)}: too few images have them"
-        for split, labels in missing.items()
-        if labels
+        f"{split} has no image of {format_names(words)}: too few images have them"
+        for split, words in lacking.items()
     ]
 
 

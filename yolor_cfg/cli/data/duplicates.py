@@ -92,6 +92,7 @@ def duplicates(
     force: bool,
 ) -> None:
     """Find images of DATA that are the same or nearly so, above all such that stand in two splits."""
+    _check_outputs(sheet, kept, force=force)
     found = _find(path, against, wanted, threshold=threshold, mirrors=mirrors)
     if sheet is not None:
         _save_sheet(found, path, sheet, force=force)
@@ -103,6 +104,21 @@ def duplicates(
         _report(found)
     if found.leaks:
         raise click.exceptions.Exit(DATA_FAULT_CODE)
+
+
+def _check_outputs(sheet: Path | None, kept: str | None, *, force: bool) -> None:
+    """Refuse files that would not be written, before images are compared for minutes."""
+    import os
+
+    from yolor_cfg.errors import DataError, YolorError
+    from yolor_cfg.files import check_target
+
+    if sheet is not None and kept is not None and os.path.realpath(sheet) == os.path.realpath(kept):
+        raise click.UsageError("--sheet and --keep-one name the same file")
+    if sheet is not None:
+        check_target(sheet, fault=YolorError, force=force)
+    if kept is not None:
+        check_target(kept, fault=DataError, force=force)
 
 
 def _find(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from yolor_cfg.cli.options import SizeParam, TextParam, is_on, print_stderr, report_warnings
+from yolor_cfg.errors import count_of
 
 if TYPE_CHECKING:
     from yolor_cfg.data.types import Dataset, SplitName
@@ -62,9 +63,11 @@ class OutputFile(TextParam):
         return path
 
 
-def split_words(values: Sequence[str]) -> tuple[str, ...]:
-    """The words of all values, which have commas between them."""
-    return tuple(word.strip() for value in values for word in value.split(",") if word.strip())
+def class_words(values: Sequence[str], names: Sequence[str]) -> tuple[str, ...]:
+    """The words of all values, which have commas between them; a value that is the name of a class is one
+    word, with the commas that it has."""
+    parts = ([value] if value in names else value.split(",") for value in values)
+    return tuple(word.strip() for words in parts for word in words if word.strip())
 
 
 def open_splits(path: str, wanted: Sequence[SplitName], classes: int | None = None) -> dict[str, Dataset]:
@@ -94,7 +97,9 @@ def open_matched(path: str, wanted: Sequence[SplitName]) -> dict[str, Dataset]:
     names = next(iter(opened.values())).names
     faults = {str(one) for part in opened.values() for one in part.problems if one.kind != "note"}
     if faults:
-        report_warnings((), [f"{len(faults)} faults are left out: `yolor data check {path}` shows them"])
+        report_warnings(
+            (), [f"{count_of(len(faults), 'fault')} left out: `yolor data check {path}` shows what is wrong"]
+        )
     return {
         split: match_classes(part, names, source="the other splits", by_number=False)
         for split, part in opened.items()

@@ -10,11 +10,11 @@ import click
 from yolor_cfg.cli.data.options import (
     OutputFile,
     class_option,
+    class_words,
     data_argument,
     force_option,
     input_option,
     open_matched,
-    split_words,
     splits_option,
     tell_written,
 )
@@ -80,7 +80,7 @@ def sheet(path: str, out: Path, order: str, count: int, seed: int, **options: An
 
     opened = open_matched(path, options["wanted"])
     first = next(iter(opened.values()))
-    words = split_words(options["classes"])
+    words = class_words(options["classes"], first.names)
     chosen = pick_classes(words, first) if words else tuple(range(len(first.names)))
     table = join_tables([label_table(part) for part in opened.values()]).select_classes(chosen)
     size = options["size"]
@@ -89,7 +89,8 @@ def sheet(path: str, out: Path, order: str, count: int, seed: int, **options: An
     parts = crop_parts(table, choice, chosen) if options["crops"] else [image_part(table, choice)]
     total = sum(len(part.tiles) for part in parts)
     if not total:
-        raise DataError("no image has such a box", path=first.origin, found=f"{len(table.classes)} boxes")
+        what = "no label is worth a look" if choice.order == "oddest" else "no image has such a box"
+        raise DataError(what, path=first.origin, found=count_of(len(table.classes), "box", spec=","))
     title = f"{first.origin}: {_describe(total, choice.order, crops=options['crops'])}"
     write_sheet(ContactSheet(title, parts, options["columns"]), out, force=options["force"])
     tell_written(out, count_of(total, "object" if options["crops"] else "image", spec=","))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from yolor_cfg.cli.data.options import data_argument, fix_option
-from yolor_cfg.cli.options import image_options, print_stderr, report_warnings
+from yolor_cfg.cli.options import NumberRange, image_options, print_stderr, report_warnings
 from yolor_cfg.errors import count_of
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @data_argument
 @click.option(
     "--val",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    type=NumberRange(0, 1, min_open=True, max_open=True),
     default=0.2,
     show_default=True,
     metavar="0..1",
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--test",
-    type=click.FloatRange(0, 1, max_open=True),
+    type=NumberRange(0, 1, max_open=True),
     default=0.0,
     metavar="0..1",
     help="Share of the images to test on; default: none, or the test split that there is.",

@@ -10,11 +10,11 @@ import click
 from yolor_cfg.cli.data.options import (
     OutputFile,
     class_option,
+    class_words,
     data_argument,
     force_option,
     input_option,
     open_matched,
-    split_words,
     splits_option,
     tell_written,
 )
@@ -85,10 +85,13 @@ def stats(path: str, cfg: str | None, sheet: Path | None, as_json: bool, force: 
     """
     from yolor_cfg.data.statistics.summary import summarize_data
 
+    if options["dialect"] and cfg is None:
+        raise click.UsageError("--dialect is for the file of --cfg, which is not given")
     graph = None if cfg is None else _load(cfg, options)
     fit = _choose_input(options["size"], graph)
     opened = open_matched(path, options["wanted"])
-    summary = summarize_data(opened, fit=fit, classes=split_words(options["classes"]))
+    classes = class_words(options["classes"], next(iter(opened.values())).names)
+    summary = summarize_data(opened, fit=fit, classes=classes)
     view = None if graph is None else _view(summary, graph)
     if sheet is not None:
         _save_sheet(summary, view, sheet, force=force)
@@ -159,7 +162,7 @@ def _split_rows(summary: DataSummary) -> list[list[str]]:
         ("small, medium, large", [_format_sizes(one) for one in columns]),
         ("at the border", [f"{one.truncated / max(1, one.boxes):.1%}" for one in columns]),
         ("crowds, difficult", [f"{one.crowds:,}, {one.difficult:,}" for one in columns]),
-        ("most to least frequent class", [f"{one.imbalance:,.1f} : 1" for one in columns]),
+        ("most to least frequent class", [one.balance for one in columns]),
     ):
         rows.append([label, *values])
     if list(summary.channels) != [3]:

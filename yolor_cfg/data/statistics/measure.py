@@ -78,10 +78,15 @@ class DataFigures(NamedTuple):
     centres: Integers
 
     @property
-    def imbalance(self) -> float:
-        """The boxes of the most frequent class for each one of the rarest that occurs; 1 for no box."""
+    def imbalance(self) -> float | None:
+        """The boxes of the most frequent class for each one of the rarest that occurs; None for no box."""
         counts = [one.boxes for one in self.classes if one.boxes]
-        return max(counts) / min(counts) if counts else 1.0
+        return max(counts) / min(counts) if counts else None
+
+    @property
+    def balance(self) -> str:
+        """The same for people, as 2.5 : 1."""
+        return "-" if self.imbalance is None else f"{self.imbalance:,.1f} : 1"
 
     @property
     def absent(self) -> list[str]:

@@ -43,6 +43,8 @@ class Explained(NamedTuple):
 
     def gradient(self, score: Tensor) -> Tensor:
         """The gradient [C, H, W] of a score; zeros where it does not depend on the layer."""
+        if not score.requires_grad:  # nothing of its head is behind the layer
+            return torch.zeros_like(self.value)
         (found,) = torch.autograd.grad(score, self.value, retain_graph=True, allow_unused=True)
         return torch.zeros_like(self.value) if found is None else found
 

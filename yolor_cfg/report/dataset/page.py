@@ -99,7 +99,7 @@ def _write_facts(whole: DataFigures) -> str:
         (f"{used} of {len(whole.classes)}", "classes that occur"),
         (f"{mean:.1f}", "boxes an image"),
         (f"{whole.empty:,}", "images without boxes"),
-        (f"{whole.imbalance:,.1f} : 1", "most to least frequent class"),
+        (whole.balance, "most to least frequent class"),
     )
     items = "".join(f"<div><b>{value}</b><span>{words}</span></div>\n" for value, words in facts)
     return f"<div class=facts>\n{items}</div>\n"

@@ -178,8 +178,13 @@ def find_differences(runs: Sequence[RunFiles]) -> dict[str, dict[str, list[Any]]
 
 def _different_values(values: Sequence[NamedValues]) -> dict[str, list[Any]]:
     names = dict.fromkeys(name for one in values for name in one)
-    rows = {name: [one.get(name) for one in values] for name in names}
+    rows = {name: [_unpack_single(one.get(name)) for one in values] for name in names}
     return {name: row for name, row in rows.items() if any(value != row[0] for value in row)}
+
+
+def _unpack_single(value: Any) -> Any:
+    """A list of one value as that value: trainings record `--data` so, tests as a list."""
+    return value[0] if isinstance(value, list) and len(value) == 1 else value
 
 
 def _describe_data(run: RunFiles) -> dict[str, Any]:

@@ -124,7 +124,7 @@ def read_run(place: Path) -> RunFiles:
         return _read_bench(place)
     folder = place.parent if place.is_file() else place
     record = read_record(folder)
-    kind = _tell_kind(folder, record)
+    kind = _tell_kind(place, folder, record)
     problems = _judge_record(folder, record)
     network, environment = object_of(record.get("network")), object_of(record.get("environment"))
     if kind == "test":
@@ -162,7 +162,7 @@ def _judge_record(folder: Path, record: dict[str, Any]) -> list[str]:
     return [f"no {RECORD}: the run is of an older version, or was cut short; only its figures are shown"]
 
 
-def _tell_kind(folder: Path, record: dict[str, Any]) -> str:
+def _tell_kind(place: Path, folder: Path, record: dict[str, Any]) -> str:
     if not folder.is_dir():
         raise DataError("no such folder", path=str(folder), hint="give the folder of a run")
     if record.get("kind") in SIGNS:
@@ -172,8 +172,8 @@ def _tell_kind(folder: Path, record: dict[str, Any]) -> str:
         names = sorted(one.name for one in folder.iterdir())[:8]
         raise DataError(
             "not the folder of a run",
-            path=str(folder),
-            found=", ".join(names) or "an empty folder",
+            path=str(place),
+            found="a file that stands in none" if place != folder else ", ".join(names) or "an empty folder",
             allowed=f"one with {RECORD}, {ROWS} (yolor train) or {METRICS} (yolor test)",
         )
     return found[0]
