@@ -628,7 +628,6 @@ def test_a_text_that_is_not_open_is_told_as_one_line(tmp_path: Path) -> None:
     )
     assert (done.returncode, done.stderr) == (0, b"")
     assert done.stdout.count(b'"error": {"code": -32602, "message": "this text is not open: file:') == 1
-    assert b"Error in server: JsonRpcInvalidParams" in done.stdout or b"is not open" in done.stdout
     assert b"raceback" not in done.stdout and b"KeyError" not in done.stdout
     assert b'"id": 3, "jsonrpc": "2.0", "result": null' in done.stdout
 

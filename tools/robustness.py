@@ -100,7 +100,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--only", action="append", choices=[*find_checks()], metavar="NAME")
     parser.add_argument("--short", action="store_true", help="less of each, in under a minute together")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--count", type=_count, help="tries of each check")
+    parser.add_argument("--count", type=_read_tries, help="tries of each check")
     parser.add_argument("--start", type=int, default=0, help="number of the fuzzer's first input")
     parser.add_argument("--here", action="store_true", help="no process for the fuzzer: coverage, debuggers")
     parser.add_argument("--keep", type=Path, default=Path("robustness-found"))
@@ -119,7 +119,7 @@ def parse_arguments() -> argparse.Namespace:
     return asked
 
 
-def _count(text: str) -> int:
+def _read_tries(text: str) -> int:
     """A number of tries: without one, "no fault" would say nothing."""
     count = int(text)
     if count < 1:
