@@ -600,3 +600,39 @@ def test_a_signal_ends_it_although_it_waits_for_input() -> None:
     assert server.stdout.readline().startswith(b"Content-Length")
     server.terminate()
     assert server.wait(timeout=30) == -signal.SIGTERM
+
+
+def talk(*messages: bytes) -> subprocess.CompletedProcess[bytes]:
+    """What a server answers to these bodies, and to a header of what is no body."""
+    start = b'{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"capabilities":{}}}'
+    framed = [
+        one if b"\r\n" in one else b"Content-Length: %d\r\n\r\n%s" % (len(one), one)
+        for one in (start, *messages)
+    ]
+    command = [sys.executable, "-m", "yolor_cfg", "lsp"]
+    return subprocess.run(
+        command, cwd=ROOT, input=b"".join(framed), capture_output=True, timeout=60, check=False
+    )
+
+
+def test_a_text_that_is_not_open_is_told_as_one_line(tmp_path: Path) -> None:
+    (tmp_path / "closed.cfg").write_text("[net]\n")
+    named = b'"textDocument":{"uri":"%s"}' % (tmp_path / "closed.cfg").as_uri().encode()
+    done = talk(
+        b'{"jsonrpc":"2.0","id":2,"method":"textDocument/documentSymbol","params":{%s}}' % named,
+        b'{"jsonrpc":"2.0","method":"textDocument/didChange","params":'
+        b"{%s}}" % named.replace(b"}", b',"version":2},"contentChanges":[{"text":"[net]"}]'),
+        b'{"jsonrpc":"2.0","method":"textDocument/didClose","params":{%s}}' % named,
+        b'{"jsonrpc":"2.0","id":3,"method":"shutdown"}',
+        b'{"jsonrpc":"2.0","method":"exit"}',
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.count(b'"error": {"code": -32602, "message": "this text is not open: file:') == 1
+    assert b"raceback" not in done.stdout and b"KeyError" not in done.stdout
+    assert b'"id": 3, "jsonrpc": "2.0", "result": null' in done.stdout
+
+
+def test_a_message_that_no_memory_holds_ends_it_with_one_line() -> None:
+    done = talk(b"Content-Length: 99999999999999999\r\n\r\n{}")
+    assert (done.returncode, done.stderr.count(b"\n")) == (1, 1), done.stderr
+    assert b"larger than the memory" in done.stderr

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+import robustness
 import robustness_fuzz as fuzz
 import robustness_kill as kill
 import robustness_load as load
@@ -260,3 +261,27 @@ def test_a_signal_before_a_command_begins_has_the_documented_code(monkeypatch: p
     monkeypatch.setattr(LazyGroup, "parse_args", interrupt)
     result = tiny.yolor("info", "x.cfg")
     assert (result.exit_code, result.stderr) == (130, "interrupted\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--only", "fuzz-names", "--count", "0"], "0 is not 1 or more"),
+        (["--only", "fuzz-names", "--count", "-3"], "-3 is not 1 or more"),
+        (["--table", "no.json"], "no such file: no.json"),
+        (["--replay", "names-1-31.json"], "no such file: names-1-31.json"),
+        (["--replay", "other.json"], "other.json is not named after a kind"),
+    ],
+)
+def test_checks_that_would_try_nothing_are_refused(
+    words: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["robustness.py", *words])
+    with pytest.raises(SystemExit) as end:
+        robustness.main()
+    assert end.value.code == 2 and message in capsys.readouterr().err

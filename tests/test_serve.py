@@ -104,6 +104,8 @@ def test_other_paths_and_methods_are_refused() -> None:
     with serving(LOCAL, feed) as address:
         for path in ("/nothing", "/page/watch.html", "/../setup.cfg", "/%2e%2e/etc/passwd", "/etc/passwd"):
             assert get(address, path)[0] == 404
+        for path in ("//[", "http://[bad/", "http://[x]:y/"):
+            assert b" 404 " in ask(address, f"GET {path} HTTP/1.1\nHost: localhost\n\n")
         for method in ("POST", "PUT", "DELETE", "OPTIONS"):
             answer = ask(address, f"{method} / HTTP/1.1\nHost: localhost\n\n")
             assert b" 405 " in answer and b"Allow: GET, HEAD" in answer
@@ -301,6 +303,27 @@ def test_a_port_in_use_is_one_message(tiny: Files, tmp_path: Path, monkeypatch: 
     assert "Traceback" not in result.stderr and not Path("runs").exists()
     assert yolor("detect", *tiny, "pictures", "--serve", "nowhere").exit_code == 2
     assert yolor("detect", *tiny, "pictures", "--serve", ":0", "--shard", "1/2").exit_code == 2
+
+
+def test_a_host_of_another_machine_is_told_as_such() -> None:
+    with (
+        pytest.raises(YolorError, match="the host must be a name or an address of this machine"),
+        serving(Address("203.0.113.7", 0), Feed()),
+    ):
+        pass
+
+
+def test_a_free_port_is_taken_as_often_as_it_is_asked_for(
+    tiny: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    save_pictures(tmp_path, [(50, 70)])
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    ports = ["--serve", ":0", "--serve", ":0", "--serve", f":{port}", "--serve", f":{port}"]
+    result = yolor("detect", *tiny, "pictures", "--nosave", *ports)
+    assert result.exit_code == 0, result.stderr
+    assert len(set(re.findall(r"serving (\S+)", result.stderr))) == 3
 
 
 # --- the command ---

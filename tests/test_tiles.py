@@ -1,8 +1,10 @@
 """Large images in tiles: where the tiles lie, which boxes are kept, and that each object is told once."""
 
 import json
+import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -350,6 +352,28 @@ def test_a_test_in_tiles_scores_what_detect_finds_in_them(
     assert len(found) == len(rows) > 20
     for (score, box), row in zip(sorted(found), sorted(rows, key=lambda row: row["score"]), strict=True):
         assert score == pytest.approx(row["score"], abs=1e-4) and len(box) == 4
+
+
+def test_a_signal_ends_an_image_that_would_take_hours(tiny: Files, here: Path) -> None:
+    save(here / "large.png", photo(600, 600))  # 360,000 tiles
+    words = ["detect", *map(str, tiny), "large.png", "--tile", "1", "--workers", "2", "--serve", ":0"]
+    running = subprocess.Popen(
+        [sys.executable, "-m", "yolor_cfg", *words],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(TRAINED.parents[1])},
+    )
+    assert running.stderr is not None
+    while "serving" not in running.stderr.readline():
+        assert running.poll() is None
+    time.sleep(1.5)  # the tiles are under way
+    running.terminate()
+    try:
+        assert running.wait(timeout=30) == 143
+    finally:
+        running.kill()
+        running.stderr.close()
 
 
 MEASURE = """

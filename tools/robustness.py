@@ -68,7 +68,9 @@ def main() -> None:
         print(format_table([one for path in asked.table for one in read_results(path)]))
     elif asked.replay:
         kind = asked.replay.name.partition("-")[0]
-        print(replay(asked.replay, make_seeds(networks=make_network_seeds)[kind]) or "no fault")
+        found = replay(asked.replay, make_seeds(networks=make_network_seeds)[kind])
+        print(found or "no fault")
+        sys.exit(1 if found else 0)
     else:
         sys.exit(run_checks({name: checks[name] for name in asked.only or checks}, asked))
 
@@ -98,7 +100,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--only", action="append", choices=[*find_checks()], metavar="NAME")
     parser.add_argument("--short", action="store_true", help="less of each, in under a minute together")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--count", type=int, help="tries of each check")
+    parser.add_argument("--count", type=_read_tries, help="tries of each check")
     parser.add_argument("--start", type=int, default=0, help="number of the fuzzer's first input")
     parser.add_argument("--here", action="store_true", help="no process for the fuzzer: coverage, debuggers")
     parser.add_argument("--keep", type=Path, default=Path("robustness-found"))
@@ -106,7 +108,23 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--table", type=Path, nargs="+", metavar="FILE", help="print such results")
     parser.add_argument("--replay", type=Path, metavar="FILE")
     parser.add_argument("--list", action="store_true", help="name the checks")
-    return parser.parse_args()
+    asked = parser.parse_args()
+    if asked.replay and asked.replay.name.partition("-")[0] not in KINDS:
+        parser.error(
+            f"--replay: {asked.replay.name} is not named after a kind, as {next(iter(KINDS))}-1-31.json is"
+        )
+    for path in [*(asked.table or ()), *filter(None, [asked.replay])]:
+        if not path.is_file():
+            parser.error(f"no such file: {path}")
+    return asked
+
+
+def _read_tries(text: str) -> int:
+    """A number of tries: without one, "no fault" would say nothing."""
+    count = int(text)
+    if count < 1:
+        raise argparse.ArgumentTypeError(f"{count} is not 1 or more")
+    return count
 
 
 if __name__ == "__main__":

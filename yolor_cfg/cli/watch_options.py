@@ -97,7 +97,9 @@ def _serve(output: dict[str, Any], stack: ExitStack) -> Callable[[Frame, Detecti
     from yolor_cfg.detect.watch.server import serving
 
     feed = Feed(has_embeddings=output["save_embeddings"])
-    for asked in dict.fromkeys(output["serve"]):
+    wanted = output["serve"]
+    # Each port 0 is another free one; any other port that is given twice is meant once.
+    for asked in [one for n, one in enumerate(wanted) if one.port == 0 or one not in wanted[:n]]:
         address = stack.enter_context(serving(asked, feed))
         if not is_on("quiet"):
             echo(f"serving {address}", err=True)

@@ -9,6 +9,7 @@ import logging
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import CancelledError
 from contextlib import closing
 from functools import partial
 from typing import Any, Literal, NamedTuple, TypedDict, TypeVar, Unpack, overload
@@ -75,6 +76,8 @@ class ImageDetector(ABC):
     notes: tuple[str, ...]
     is_recurrent = False
     tiling: TileRules | None = None
+    is_stopped = False
+    """Whether nobody waits for results any more: an image in many tiles is not finished then."""
     _untold: Sequence[str] = ()
 
     @property
@@ -165,7 +168,7 @@ class ImageDetector(ABC):
         """The objects of an image whose areas are fitted and run batch by batch, not all at once."""
         inputs = (self._fit(image.cut(area)) for area in image.areas)
         batches = split_batches(inputs, self.batch_size)
-        found = [one for batch in batches for one in self._find(batch, rules)]
+        found = [one for batch in batches for one in self._find_part(batch, rules)]
         parts = [move_boxes(one[:3], area, image) for area, one in zip(image.areas, found, strict=True)]
         merged, kept = merge_areas(parts, rules)
         more = {name: [getattr(one, name) for one in found] for name in ("angles", "embeddings")}
@@ -175,6 +178,12 @@ class ImageDetector(ABC):
             if values[0] is not None
         }
         return FoundBoxes(*map(self._wrap, merged[:3]), **extra)
+
+    def _find_part(self, batch: Sequence[NetworkInput], rules: NmsRules) -> Sequence[FoundBoxes]:
+        """The objects of a batch of tiles; raises CancelledError once `is_stopped`."""
+        if self.is_stopped:
+            raise CancelledError
+        return self._find(batch, rules)
 
     @overload
     def __call__(self, images: ImageLike, **call: Unpack[CallOptions]) -> Detections: ...

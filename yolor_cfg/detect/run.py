@@ -158,8 +158,10 @@ def _detect_ahead(
     try:
         yield from take_ahead(results.jobs(crew.runner), reader.room)
     finally:
+        detector.is_stopped = True
         reader.stop()
         crew.stop()
+        detector.is_stopped = False
         results.close()
         reader.close()
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from yolor_cfg.cli.options import dialect_option, is_on
-from yolor_cfg.errors import MissingExtra
+from yolor_cfg.errors import MissingExtra, YolorError
 
 if TYPE_CHECKING:
     from yolor_cfg.cli.lsp.server import CfgServer
@@ -32,7 +32,10 @@ def lsp(stdio: bool, dialect: str | None) -> None:
         raise click.UsageError("an editor starts this command: docs/editor.md has its settings")
     server = make_server(dialect)
     _end_at_signals()
-    server.start_io()
+    try:
+        server.start_io()
+    except (MemoryError, OverflowError):
+        raise YolorError("the editor announced a message that is larger than the memory") from None
 
 
 def _end_at_signals() -> None:

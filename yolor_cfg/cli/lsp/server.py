@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from typing import Any, NamedTuple
+from urllib.parse import unquote
 
 from lsprotocol import types
+from pygls.exceptions import JsonRpcInvalidParams
 from pygls.lsp.server import LanguageServer
 from pygls.workspace import TextDocument, Workspace
 
@@ -36,6 +38,20 @@ class OpenText(NamedTuple):
 class CfgWorkspace(Workspace):
     """The open texts, with lines as the protocol counts them."""
 
+    def check_open(self, uri: str) -> None:
+        """Raise JsonRpcInvalidParams for a text that is not open."""
+        if unquote(uri) not in self.text_documents:
+            raise JsonRpcInvalidParams(f"this text is not open: {uri}")
+
+    def update_text_document(
+        self,
+        text_doc: types.VersionedTextDocumentIdentifier,
+        change: types.TextDocumentContentChangeEvent,
+    ) -> None:
+        """Change an open text; raises JsonRpcInvalidParams for another."""
+        self.check_open(text_doc.uri)
+        super().update_text_document(text_doc, change)
+
     def _create_text_document(self, *facts: Any, **named: Any) -> TextDocument:
         made = super()._create_text_document(*facts, **named)
         content = made.uri, made._source, made.version, made.language_id
@@ -52,13 +68,22 @@ class CfgServer(LanguageServer):
 
     def use_own_workspace(self, params: types.InitializeParams) -> None:
         """Take over the workspace that pygls made for this client."""
-        made = self.workspace
+        made = self.protocol.workspace
         folders = params.workspace_folders
         own = CfgWorkspace(made.root_uri, self._text_document_sync_kind, folders, made.position_encoding)
         self.protocol._workspace = own
 
+    @property
+    def workspace(self) -> CfgWorkspace:
+        """The open texts."""
+        own = self.protocol.workspace
+        assert isinstance(own, CfgWorkspace)
+        return own
+
     def open_text(self, uri: str) -> OpenText:
-        """The text of this address as it stands now."""
+        """The text of this address as it stands now; raises JsonRpcInvalidParams if it is not open: files are
+        not read from here."""
+        self.workspace.check_open(uri)
         document = self.workspace.get_text_document(uri)
         known = self._known.get(uri)
         if known is None or known.source != document.source:

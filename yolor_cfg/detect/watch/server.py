@@ -5,6 +5,7 @@ One thread for each client, up to a number of them; a client that does not read 
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import json
 import re
@@ -152,11 +153,18 @@ class FeedHandler(BaseHTTPRequestHandler):
         if self.server.address.is_local and not self._names_this_machine():
             self._refuse(HTTPStatus.FORBIDDEN)
             return
-        name = self.pages.get(urlsplit(self.path).path)
+        name = self.pages.get(self._asked_path())
         if name is None:
             self._refuse(HTTPStatus.NOT_FOUND)
             return
         getattr(self, name)()
+
+    def _asked_path(self) -> str:
+        """The path of the request; empty if it asks for what is no address."""
+        try:
+            return urlsplit(self.path).path
+        except ValueError:
+            return ""
 
     def _names_this_machine(self) -> bool:
         """Whether the Host is one of this machine: a page of elsewhere whose name was turned to this address
@@ -234,6 +242,13 @@ def read_page() -> bytes:
     return (files("yolor_cfg.detect.watch") / "page/watch.html").read_bytes()
 
 
+def _hint_of(fault: OSError) -> str:
+    """What to do where nobody can listen: the port or the host is to blame."""
+    if fault.errno in (errno.EADDRINUSE, errno.EACCES):
+        return "give another port, or 0 for a free one: --serve :0"
+    return "the host must be a name or an address of this machine: --serve :8080, or 0.0.0.0:8080 for all"
+
+
 @contextmanager
 def serving(address: Address, feed: Feed) -> Iterator[Address]:
     """Serve the feed in threads inside the context; raises YolorError where nobody can listen there. Gives
@@ -242,8 +257,7 @@ def serving(address: Address, feed: Feed) -> Iterator[Address]:
         server = FeedServer(address, feed)
     except OSError as fault:
         message = f"cannot listen there: {reason_of(fault)}"
-        hint = "give another port, or 0 for a free one: --serve :0"
-        raise YolorError(message, path=str(address), hint=hint) from None
+        raise YolorError(message, path=str(address), hint=_hint_of(fault)) from None
     thread = Thread(target=server.serve_forever, args=(0.1,), name="yolor-serve", daemon=True)
     thread.start()
     try:
