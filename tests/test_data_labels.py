@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from yolor_cfg.data.label_files import label_paths
-from yolor_cfg.data.labels import DataFaults, check_rows, parse_labels
+from yolor_cfg.data.labels import DataFaults, LabelRow, check_rows, parse_labels
 from yolor_cfg.data.sources import open_data
 from yolor_cfg.data.types import Dataset, LabelChecks
 from yolor_cfg.errors import DataError
@@ -115,10 +115,14 @@ def test_six_columns_in_every_line_hold_an_identity(tmp_path: Path) -> None:
     assert data.samples[0].classes.tolist() == [0, 1]
 
 
-@given(st.lists(st.binary(max_size=60), max_size=6))
+words = st.sampled_from([b"0", b"1", b".5", b"0.2", b"1.5", b"-1", b"nan", b"1e9"])
+label_lines = st.lists(words, min_size=4, max_size=9).map(b" ".join)
+
+
+@given(st.lists(st.binary(max_size=60) | label_lines, max_size=6))
 def test_no_bytes_break_the_reader_and_what_it_accepts_is_a_box(lines: list[bytes]) -> None:
     read = parse_labels(b"\n".join(lines), "a.txt")
-    rows = np.array(read.rows, np.float64).reshape(-1, 9)
+    rows = np.array(read.rows, np.float64).reshape(-1, len(LabelRow._fields))
     kept = check_rows(rows, classes=None, fix="clip").rows
     assert np.isfinite(kept[:, 1:7]).all() and (kept[:, 5:7] > 0).all()
     assert len(rows) + len(read.faults) + read.duplicates == sum(
