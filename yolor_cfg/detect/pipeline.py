@@ -157,7 +157,7 @@ class Detector(ImageDetector):
         one that does not. Raises CfgError where the network can have none, and for images in tiles."""
         if choice is not None and self.tiling is not None:
             raise CfgError(
-                "heat maps are of whole images", path=self.network.graph.path, hint="leave out tiles"
+                "heat maps are of whole images", path=self.network.graph.path, hint="leave out --tile"
             )
         other = copy.copy(self)
         other.heat = None if choice is None else HeatMapper(self.network, choice)
