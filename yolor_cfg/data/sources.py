@@ -172,7 +172,7 @@ def count_hint(ours: int, theirs: int, *, is_fixed: bool) -> str:
     if ours < theirs:
         more = count_of(theirs - ours, "name")
         return f"the network keeps its heads: add {more} that no label has to use to the list of the data set"
-    train = f"yolor cfg set-classes CFG {ours} writes a cfg to train without --task"
+    train = f"yolor cfg set-classes CFG {ours} writes a cfg to train as a whole"
     return f"the network keeps its heads; for another one {train}"
 
 
