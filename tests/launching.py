@@ -37,3 +37,10 @@ def processes(program: str, *args: object, world: int) -> None:
         for process in running:
             process.kill()
     assert [process.returncode for process in running] == [0] * world, texts
+
+
+def torchrun(world: int, *words: str) -> list[str]:
+    """The command that lets torchrun start so many processes of a program."""
+    ASKED.append(world)
+    launcher = ("-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={world}")
+    return [sys.executable, *launcher, *words]

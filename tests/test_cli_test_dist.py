@@ -9,20 +9,18 @@ from pathlib import Path
 import pytest
 import tiny_detector as tiny
 import training
-from launching import ROOT
+from launching import ROOT, torchrun
 
 from yolor_cfg.data.shapes import NAMES
-
-TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node")
 
 
 def run_test(files: tiny.Files, data: Path, *, world: int, folder: Path) -> tuple[dict, list, str]:
     """Figures, detections and messages of the command in so many processes; without the times."""
-    launcher = [*TORCHRUN, str(world)] if world > 1 else []
+    python = torchrun(world) if world > 1 else [sys.executable]
     options = ["--data", data, "--split", "train", "--json", "--project", folder, "--batch-size", 4]
     paths = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(
-        [sys.executable, *launcher, "-m", "yolor_cfg", "test", *map(str, [*files, *options])],
+        [*python, "-m", "yolor_cfg", "test", *map(str, [*files, *options])],
         env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,

@@ -3,13 +3,12 @@
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import training
 import yaml
-from launching import ROOT, processes
+from launching import ROOT, processes, torchrun
 
 from yolor_cfg.train.run import LAST
 
@@ -121,15 +120,7 @@ def test_torchrun_restarts_a_killed_run_and_it_resumes_by_itself(tmp_path, data)
     said = training.options(tmp_path, data)
     script, project = tmp_path / "command.py", tmp_path / "runs"
     script.write_text(COMMAND)
-    launch = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc-per-node=2",
-        "--max-restarts=1",
-        str(script),
-    ]
+    launch = torchrun(2, "--max-restarts=1", str(script))
     options = {
         "epochs": 3,
         "batch-size": 4,
