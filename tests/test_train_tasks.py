@@ -131,7 +131,8 @@ def test_a_task_without_boxes_is_refused_for_that(tmp_path, data):
         training.run(said, tmp_path / "runs")
 
 
-def test_the_command_tests_a_task(tmp_path, data):
+def test_the_command_tests_a_task(tmp_path, data, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     said = training.options(tmp_path, both(data), text=two_tasks())
     done = training.run(said, tmp_path / "runs")
     best = done.folder / "weights/best.pt"
