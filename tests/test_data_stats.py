@@ -444,3 +444,14 @@ def test_what_is_left_out_and_what_is_not_there_are_told_apart(small: Path, tmp_
     assert done.exit_code == 3 and "no label is worth a look" in done.stderr and "1 box\n" in done.stderr
     done = tiny.yolor("data", "stats", data, "--dialect", "yolor")
     assert done.exit_code == 2 and "--cfg, which is not given" in done.stderr
+
+
+def test_a_sheet_never_takes_the_place_of_an_image_of_the_data(tmp_path: Path) -> None:
+    assert tiny.yolor("data", "draw", tmp_path / "own", "--count", 3, "--size", 64).exit_code == 0
+    image = next((tmp_path / "own/images").iterdir())
+    (tmp_path / "link.jpg").symlink_to(image)
+    before = image.read_bytes()
+    for out in (image, tmp_path / "link.jpg"):
+        done = tiny.yolor("data", "sheet", tmp_path / "own", out, "--force")
+        assert (done.exit_code, "an image of the data set" in done.stderr) == (3, True)
+    assert image.read_bytes() == before

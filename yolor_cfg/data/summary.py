@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from yolor_cfg.data.statistics.measure import MEDIUM, SMALL
 from yolor_cfg.data.types import DataPart, Dataset, Integers, Sample
 
-SMALL, LARGE = 32**2, 96**2
-"""COCO's bounds of small, medium and large boxes, in pixels^2 of the image."""
 SIZES = ("small", "medium", "large")
 
 
@@ -47,7 +46,7 @@ def _own_classes(sample: Sample, has_boxes: bool) -> Integers:
 def _count_sizes(samples: Sequence[Sample]) -> dict[str, int]:
     parts: list[NDArray[np.floating]] = [sample.areas[~sample.crowd] for sample in samples]
     areas = np.concatenate([np.zeros(0), *parts])
-    small, large = int((areas < SMALL).sum()), int((areas >= LARGE).sum())
+    small, large = int((areas < SMALL).sum()), int((areas >= MEDIUM).sum())
     return dict(zip(SIZES, (small, len(areas) - small - large, large), strict=True))
 
 

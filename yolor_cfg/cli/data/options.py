@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from yolor_cfg.cli.options import SizeParam, TextParam, is_on, print_stderr, report_warnings
-from yolor_cfg.errors import count_of
+from yolor_cfg.errors import DataError, count_of
 
 if TYPE_CHECKING:
     from yolor_cfg.data.types import Dataset, SplitName
@@ -110,3 +111,12 @@ def tell_written(path: str | Path, what: str = "written") -> None:
     """Say that a file is there."""
     if not is_on("quiet"):
         print_stderr(f"{path}: {what}", "green")
+
+
+def refuse_own_image(out: Path, parts: Iterable[Dataset]) -> None:
+    """Raise DataError for a file that is an image of the data: not even --force overwrites it."""
+    if not out.exists():
+        return
+    wanted = os.path.realpath(out)
+    if any(os.path.realpath(sample.image) == wanted for part in parts for sample in part.samples):
+        raise DataError("an image of the data set", path=str(out), hint="write to another file")
