@@ -5,6 +5,7 @@ Legend: N images, T boxes of all images, K classes.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -128,8 +129,7 @@ def list_pairs(figures: DataFigures, most: int = MOST_PAIRS) -> list[dict[str, A
 def measure_data(table: LabelTable, fit: InputFit | None = None) -> DataFigures:
     """The figures of a table; with `fit` boxes are measured as the input shows them."""
     single = table.select_boxes(~table.crowd)
-    sides = single.sides * image_gains(table, fit)[single.owners]
-    areas = _scaled_areas(single, fit)
+    areas, aspects = _scaled_areas(single, fit), _scaled_aspects(single, fit)
     kinds = size_kinds(areas)
     heights, widths = table.sizes.T
     truncated = is_truncated(single)
@@ -149,10 +149,7 @@ def measure_data(table: LabelTable, fit: InputFit | None = None) -> DataFigures:
         objects=_count_objects(single.counts),
         sizes=(int((kinds == 0).sum()), int((kinds == 1).sum()), int((kinds == 2).sum())),
         side_bins=_bin_sides(np.sqrt(areas)),
-        classes=[
-            _class_figures(table, single, k, areas=areas, aspects=sides[:, 0] / np.maximum(sides[:, 1], 1e-9))
-            for k in range(len(table.names))
-        ],
+        classes=list(_list_classes(table, single, areas=areas, aspects=aspects, truncated=truncated)),
         together=_count_together(single),
         centres=_map_centres(single),
     )
@@ -175,23 +172,42 @@ def _scaled_areas(table: LabelTable, fit: InputFit | None) -> Numbers:
     return np.asarray(table.areas * image_gains(table, fit)[table.owners].prod(axis=1))
 
 
-def _class_figures(
-    table: LabelTable, single: LabelTable, number: int, *, areas: Numbers, aspects: Numbers
-) -> ClassFigures:
-    own = single.classes == number
-    boxes, images = int(own.sum()), len(np.unique(single.owners[own]))
-    small, medium, large = np.bincount(size_kinds(areas[own]), minlength=3).tolist()
-    low, middle, high = np.quantile(aspects[own], (0.05, 0.5, 0.95)).tolist() if boxes else (0.0,) * 3
-    marked = table.select_boxes(table.classes == number)
-    return ClassFigures(
-        *(table.names[number], images, boxes, small, medium, large),
-        side=float(np.median(np.sqrt(areas[own]))) if boxes else 0.0,
-        aspect=(low, middle, high),
-        per_image=boxes / images if images else 0.0,
-        truncated=int(is_truncated(single.select_boxes(own)).sum()),
-        crowds=int((marked.crowd & ~marked.difficult).sum()),
-        difficult=int(marked.difficult.sum()),
-    )
+def _scaled_aspects(table: LabelTable, fit: InputFit | None) -> Numbers:
+    """Width / height [T] of the boxes in the input."""
+    sides = table.sides * image_gains(table, fit)[table.owners]
+    return np.asarray(sides[:, 0] / np.maximum(sides[:, 1], 1e-9))
+
+
+def _list_classes(
+    table: LabelTable, single: LabelTable, *, areas: Numbers, aspects: Numbers, truncated: BoxFlags
+) -> Iterator[ClassFigures]:
+    """The figures of each class. Boxes are sorted by class once: there may be thousands of classes."""
+    count = len(table.names)
+    order = np.argsort(single.classes, kind="stable")
+    ends = np.searchsorted(single.classes[order], np.arange(count + 1)).tolist()
+    crowds = np.bincount(table.classes[table.crowd & ~table.difficult], minlength=count).tolist()
+    difficult = np.bincount(table.classes[table.difficult], minlength=count).tolist()
+    for number, (start, end) in enumerate(pairwise(ends)):
+        own = order[start:end]
+        images = len(np.unique(single.owners[own]))
+        yield ClassFigures(
+            table.names[number],
+            images,
+            end - start,
+            *np.bincount(size_kinds(areas[own]), minlength=3).tolist(),
+            side=float(np.median(np.sqrt(areas[own]))) if len(own) else 0.0,
+            aspect=_spread_aspects(aspects[own]),
+            per_image=len(own) / images if images else 0.0,
+            truncated=int(truncated[own].sum()),
+            crowds=crowds[number],
+            difficult=difficult[number],
+        )
+
+
+def _spread_aspects(aspects: Numbers) -> tuple[float, float, float]:
+    """The 5 %, 50 % and 95 % quantiles."""
+    low, middle, high = np.quantile(aspects, (0.05, 0.5, 0.95)).tolist() if len(aspects) else (0.0,) * 3
+    return low, middle, high
 
 
 def _spread(values: Integers | Numbers) -> SizeFigures:
