@@ -1,5 +1,6 @@
 """Figures of data sets from tables that are made here: large ones, and names and objects of odd kinds."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -8,7 +9,9 @@ import pytest
 
 from yolor_cfg.data.statistics import measure, oddities
 from yolor_cfg.data.statistics.oddities import find_oddities
-from yolor_cfg.data.statistics.table import LabelTable
+from yolor_cfg.data.statistics.summary import DataSummary
+from yolor_cfg.data.statistics.table import LabelTable, join_tables
+from yolor_cfg.report.dataset.page import draw_page
 
 SIDE = 640
 
@@ -106,3 +109,34 @@ def test_the_figures_of_each_class_are_those_of_its_boxes_alone() -> None:
         assert one.side == pytest.approx(np.median(np.sqrt(table.areas[own])))
         assert (one.small, one.medium, one.large) == alone.sizes and one.truncated == alone.truncated
         assert one.images == len(set(table.owners[own])) and one.per_image == one.boxes / one.images
+
+
+def summarize(table: LabelTable, splits: dict[str, LabelTable]) -> DataSummary:
+    parts = {name: measure.measure_data(part) for name, part in splits.items()}
+    return DataSummary("mine", "coco", table, measure.measure_data(table), parts, {3: 1}, [])
+
+
+def test_a_class_with_difficult_objects_alone_is_there() -> None:
+    """They are marked as crowds too."""
+    table = make_table(4, 5, 3)
+    only = table.classes == 1
+    table = table._replace(crowd=only, difficult=only, classes=np.where(table.classes == 2, 0, table.classes))
+    figures = measure.measure_data(table)
+    assert figures.classes[1].difficult == only.sum() > 0 == figures.classes[1].boxes
+    assert figures.absent == ["class 2"]
+    page = draw_page(summarize(table, {"train": table}))
+    assert "Without a box: class 2." in page and "<td>class 1</td><td>0</td><td>0</td>" in page
+
+
+def test_two_classes_of_one_name_have_their_own_counts_in_each_split() -> None:
+    train, val = make_table(4, 5, 2), make_table(3, 5, 2, seed=1)
+    train, val = (part._replace(names=("dog", "dog")) for part in (train, val))
+    whole = join_tables([train, val._replace(paths=["x.jpg", "y.jpg", "z.jpg"])])
+    page = draw_page(summarize(whole, {"train": train, "val": val}))
+    rows = re.findall(r"<tr>(<td>dog.*?)</tr>", page)
+    wanted = {
+        tuple(int((part.classes == number).sum()) for part in (whole, train, val)) for number in range(2)
+    }
+    cells = [re.findall(r"<td>(.*?)</td>", row) for row in rows]
+    found = {(int(one[2]), int(one[-2].split()[0]), int(one[-1].split()[0])) for one in cells}
+    assert found == wanted and len(found) == 2

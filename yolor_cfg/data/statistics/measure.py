@@ -52,6 +52,11 @@ class ClassFigures(NamedTuple):
     crowds: int
     difficult: int
 
+    @property
+    def occurs(self) -> bool:
+        """Whether any label has it: a box, a crowd, a difficult object."""
+        return self.boxes + self.crowds + self.difficult > 0
+
 
 class DataFigures(NamedTuple):
     """The figures of N images: `side_bins` counts boxes by the root of their area, bin i from 2^(i/2) pixels
@@ -91,8 +96,8 @@ class DataFigures(NamedTuple):
 
     @property
     def absent(self) -> list[str]:
-        """The names of the classes without a box."""
-        return [one.name for one in self.classes if not one.boxes + one.crowds]
+        """The names of the classes that no label has."""
+        return [one.name for one in self.classes if not one.occurs]
 
     def to_json(self) -> dict[str, Any]:
         """As plain values; of classes that occur together the pairs with most images."""

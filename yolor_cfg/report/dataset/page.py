@@ -123,8 +123,9 @@ def _splits(summary: DataSummary) -> str:
 def _classes(summary: DataSummary) -> str:
     """A bar for each class that occurs, a table, and the names of the others."""
     whole = summary.whole
-    ranked = sorted((one for one in whole.classes if one.boxes + one.crowds), key=lambda one: -one.boxes)
-    shown = ranked[:MOST_BARS]
+    occurring = [number for number, one in enumerate(whole.classes) if one.occurs]
+    ranked = sorted(occurring, key=lambda number: -whole.classes[number].boxes)
+    shown = [whole.classes[number] for number in ranked[:MOST_BARS]]
     bars = bars_svg([(one.name, (one.small, one.medium, one.large)) for one in shown])
     more = (
         f"<p class=faint>The {MOST_BARS} most frequent of {len(ranked)}.</p>"
@@ -149,14 +150,14 @@ def _size_key() -> str:
     return f"<div class=key>{''.join(items)}</div>"
 
 
-def _class_rows(summary: DataSummary, ranked: Sequence[ClassFigures]) -> Iterator[Cells]:
+def _class_rows(summary: DataSummary, ranked: Sequence[int]) -> Iterator[Cells]:
     """The head and a row for each class, with its boxes in each of several splits at the end."""
     splits = summary.splits if len(summary.splits) > 1 else {}
     yield [*CLASS_HEADERS, *(f"in {name}" for name in splits)]
-    places = {one.name: number for number, one in enumerate(summary.whole.classes)}
-    for one in ranked:
-        counts = [(part.classes[places[one.name]].boxes, part.boxes) for part in splits.values()]
-        yield [*class_cells(one), *(f"{count:,} ({count / max(1, total):.1%})" for count, total in counts)]
+    for number in ranked:
+        counts = [(part.classes[number].boxes, part.boxes) for part in splits.values()]
+        shares = (f"{count:,} ({count / max(1, total):.1%})" for count, total in counts)
+        yield [*class_cells(summary.whole.classes[number]), *shares]
 
 
 def _shapes(whole: DataFigures) -> str:
