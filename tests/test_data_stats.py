@@ -14,6 +14,7 @@ import tiny_detector as tiny
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+DUPLICATES = ("duplicates {data} --sheet {out}", "duplicates {data} --keep-one {out}")
 WIDTH, HEIGHT = 96, 64
 NAMES = ("disc", "square", "star")
 
@@ -446,12 +447,13 @@ def test_what_is_left_out_and_what_is_not_there_are_told_apart(small: Path, tmp_
     assert done.exit_code == 2 and "--cfg, which is not given" in done.stderr
 
 
-def test_a_sheet_never_takes_the_place_of_an_image_of_the_data(tmp_path: Path) -> None:
+@pytest.mark.parametrize("words", ["sheet {data} {out}", "stats {data} --sheet {out}", *DUPLICATES])
+def test_a_sheet_never_takes_the_place_of_an_image_of_the_data(tmp_path: Path, words: str) -> None:
     assert tiny.yolor("data", "draw", tmp_path / "own", "--count", 3, "--size", 64).exit_code == 0
     image = next((tmp_path / "own/images").iterdir())
     (tmp_path / "link.jpg").symlink_to(image)
     before = image.read_bytes()
     for out in (image, tmp_path / "link.jpg"):
-        done = tiny.yolor("data", "sheet", tmp_path / "own", out, "--force")
+        done = tiny.yolor("data", *words.format(data=tmp_path / "own", out=out).split(), "--force")
         assert (done.exit_code, "an image of the data set" in done.stderr) == (3, True)
     assert image.read_bytes() == before

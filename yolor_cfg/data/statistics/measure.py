@@ -135,7 +135,6 @@ def measure_data(table: LabelTable, fit: InputFit | None = None) -> DataFigures:
     """The figures of a table; with `fit` boxes are measured as the input shows them."""
     single = table.select_boxes(~table.crowd)
     areas, aspects = _scaled_areas(single, fit), _scaled_aspects(single, fit)
-    kinds = size_kinds(areas)
     heights, widths = table.sizes.T
     truncated = is_truncated(single)
     return DataFigures(
@@ -152,7 +151,7 @@ def measure_data(table: LabelTable, fit: InputFit | None = None) -> DataFigures:
         common_sizes=_common_sizes(table.sizes),
         per_image=_spread(single.counts),
         objects=_count_objects(single.counts),
-        sizes=(int((kinds == 0).sum()), int((kinds == 1).sum()), int((kinds == 2).sum())),
+        sizes=_count_sizes(areas),
         side_bins=_bin_sides(np.sqrt(areas)),
         classes=list(_list_classes(table, single, areas=areas, aspects=aspects, truncated=truncated)),
         together=_count_together(single),
@@ -163,6 +162,12 @@ def measure_data(table: LabelTable, fit: InputFit | None = None) -> DataFigures:
 def size_kinds(areas: Numbers) -> Integers:
     """0 for small, 1 for medium, 2 for large boxes [T], by COCO's areas in pixels^2."""
     return np.searchsorted([SMALL, MEDIUM], areas, side="right")
+
+
+def _count_sizes(areas: Numbers) -> tuple[int, int, int]:
+    """How many boxes are small, medium and large."""
+    small, medium, large = np.bincount(size_kinds(areas), minlength=3).tolist()
+    return small, medium, large
 
 
 def is_truncated(table: LabelTable) -> BoxFlags:
@@ -194,12 +199,9 @@ def _list_classes(
     difficult = np.bincount(table.classes[table.difficult], minlength=count).tolist()
     for number, (start, end) in enumerate(pairwise(ends)):
         own = order[start:end]
-        images = len(np.unique(single.owners[own]))
+        images, (small, medium, large) = len(np.unique(single.owners[own])), _count_sizes(areas[own])
         yield ClassFigures(
-            table.names[number],
-            images,
-            end - start,
-            *np.bincount(size_kinds(areas[own]), minlength=3).tolist(),
+            *(table.names[number], images, end - start, small, medium, large),
             side=float(np.median(np.sqrt(areas[own]))) if len(own) else 0.0,
             aspect=_spread_aspects(aspects[own]),
             per_image=len(own) / images if images else 0.0,
