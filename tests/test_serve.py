@@ -126,6 +126,18 @@ def test_a_name_that_was_turned_to_this_machine_is_refused() -> None:
         assert get(address, "/", Host="camera.example")[0] == 200
 
 
+@pytest.mark.parametrize("host", ["127.1", "2130706433", "LocalHost", "0:0:0:0:0:0:0:1"])
+def test_this_machine_by_another_name_is_guarded_as_well(host: str) -> None:
+    feed = Feed()
+    with serving(Address(host, 0), feed) as address:
+        feed.publish(frame(0), found())
+        own = f"[{host}]" if ":" in host else host
+        numbered = address._replace(host="::1" if ":" in host else "127.0.0.1")
+        for name in (own, own.upper(), f"{own}:{address.port}", "127.0.0.1", "localhost"):
+            assert get(numbered, "/frame.jpg", Host=name)[0] == 200, name
+        assert get(numbered, "/frame.jpg", Host="evil.example")[0] == 403
+
+
 # --- clients ---
 
 
@@ -282,7 +294,6 @@ def test_the_memory_does_not_grow_with_the_frames() -> None:
 )
 def test_an_address_without_a_host_is_this_machine(text: str, host: str, port: int) -> None:
     assert parse_address(text) == (host, port)
-    assert parse_address(text).is_local == (host in ("127.0.0.1", "::1"))
 
 
 @pytest.mark.parametrize("text", ["", ":", "host", ":70000", "a b:80", "http://x:80", ":-1"])
