@@ -10,9 +10,11 @@ from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
 
+from yolor_cfg.analysis.models.chart import AXES, write_number
 from yolor_cfg.analysis.models.front import Tradeoff, find_dominators
 from yolor_cfg.cli import main
 from yolor_cfg.networks.catalog import new_cfg
+from yolor_cfg.report.scatter.scales import fit_scale
 
 ROOT = Path(__file__).resolve().parents[1]
 NANO = ROOT / "weights/yolor_nano_shapes.pt"
@@ -265,3 +267,29 @@ def test_time_is_measured_in_turns_and_the_larger_network_takes_longer() -> None
     small, large = models("yolor_micro", "table4/mul-iPR", "--img-size", "160", "--time", "--turns", "3")
     assert 0 < small["time"]["median_ms"] < large["time"]["median_ms"]
     assert small["time"]["low_ms"] <= small["time"]["median_ms"] <= small["time"]["high_ms"]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (64, "64"),
+        (0.25, "0.25"),
+        (37_300_000, "37.3 M"),
+        (999.4, "999"),
+        (999.7, "1 k"),
+        (999_700_000, "1 G"),
+        (2.5e15, "2500 T"),
+        (0, "0"),
+    ],
+)
+def test_a_number_is_written_in_the_unit_of_its_three_digits(value: float, text: str) -> None:
+    assert write_number(value) == text
+
+
+def test_scores_that_are_near_are_told_apart_at_their_axis() -> None:
+    ticks = fit_scale([0.501, 0.5013], 450, 50, may_bend=False).ticks(7)
+    for name in ("ap", "ap50"):
+        written = [AXES[name].write(value) for value in ticks]
+        assert len(set(written)) == len(ticks) >= 4
+        assert [float(text) for text in written] == pytest.approx(ticks, abs=1e-9)
+    assert [AXES["ap"].write(value) for value in (0.0, 0.30000000000000004, 1.0)] == ["0", "0.3", "1"]
