@@ -187,8 +187,7 @@ def _read_rows(folder: Path, problems: list[str]) -> Iterator[EpochRow]:
         if (folder / ROWS_JSON).exists():
             yield from _read_json_rows(folder / ROWS_JSON, problems)
         return
-    table: list[list[str]] = [*csv.reader(_read_text(path, problems).splitlines()), []]
-    header, *lines = table
+    header, *lines = _split_cells(_read_text(path, problems))
     cut = 0
     for line in filter(None, lines):
         row = _parse_row(header, line)
@@ -198,6 +197,14 @@ def _read_rows(folder: Path, problems: list[str]) -> Iterator[EpochRow]:
         problems.append(f"{ROWS}: damaged")
     elif cut:
         problems.append(f"{ROWS}: {count_of(cut, 'line')} cut or damaged, left out")
+
+
+def _split_cells(text: str) -> list[list[str]]:
+    """The lines of a CSV file, one at least; a line without anything for what is none."""
+    try:
+        return [*csv.reader(text.splitlines()), []]
+    except csv.Error:
+        return [[]]
 
 
 def _parse_row(header: list[str], line: list[str]) -> EpochRow | None:
