@@ -14,6 +14,7 @@ import tiny_detector as tiny
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+JPEG = b"\xff\xd8\xff\xe0\x00\x10JFIF"
 DUPLICATES = ("duplicates {data} --sheet {out}", "duplicates {data} --keep-one {out}")
 WIDTH, HEIGHT = 96, 64
 NAMES = ("disc", "square", "star")
@@ -266,8 +267,14 @@ def test_grey_and_alpha_are_told_from_the_header(tmp_path: Path) -> None:
     paths.append(str(tmp_path / "stack.npy"))
     assert [read_channel_count(path) for path in paths] == [1, 1, 3, 4, 3, 6]
     assert count_channels(paths) == {1: 2, 3: 2, 4: 1, 6: 1}
-    (tmp_path / "no.png").write_bytes(b"nothing")
-    assert read_channel_count(str(tmp_path / "no.png")) == 0
+    for name, content in (
+        ("no.png", b"nothing"),
+        ("no.npy", b""),
+        ("zip.npy", b"PK\x03\x04"),
+        ("cut.jpg", JPEG),
+    ):
+        (tmp_path / name).write_bytes(content)
+        assert read_channel_count(str(tmp_path / name)) == 0, name
 
 
 def test_images_with_classes_alone_have_no_boxes_to_look_at(tmp_path: Path) -> None:
