@@ -6,13 +6,12 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from yolor_cfg.errors import CfgError
+from yolor_cfg.report.elements import plain, wrap
 from yolor_cfg.report.run.markup import (
     PagePart,
     fold_content,
     format_seconds,
     paragraph,
-    plain,
-    wrap,
     write_table,
 )
 from yolor_cfg.report.run.read import RunFiles, list_objects, object_of

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from yolor_cfg.errors import count_of
+from yolor_cfg.report.elements import wrap
 from yolor_cfg.report.run.album import Album, show_sheet
 from yolor_cfg.report.run.curves import Curve, Plot, Plots, palette_color, rows_to_curves
 from yolor_cfg.report.run.drawings import draw_bars
@@ -18,7 +19,6 @@ from yolor_cfg.report.run.markup import (
     list_lines,
     paragraph,
     tiles,
-    wrap,
     write_pairs,
     write_table,
 )
