@@ -151,7 +151,7 @@ def measure_data(table: LabelTable, fit: InputFit | None = None) -> DataFigures:
         common_sizes=_common_sizes(table.sizes),
         per_image=_spread(single.counts),
         objects=_count_objects(single.counts),
-        sizes=_count_sizes(areas),
+        sizes=count_sizes(areas),
         side_bins=_bin_sides(np.sqrt(areas)),
         classes=list(_list_classes(table, single, areas=areas, aspects=aspects, truncated=truncated)),
         together=_count_together(single),
@@ -164,8 +164,8 @@ def size_kinds(areas: Numbers) -> Integers:
     return np.searchsorted([SMALL, MEDIUM], areas, side="right")
 
 
-def _count_sizes(areas: Numbers) -> tuple[int, int, int]:
-    """How many boxes are small, medium and large."""
+def count_sizes(areas: Numbers) -> tuple[int, int, int]:
+    """How many boxes [T] are small, medium and large by COCO's areas in pixels^2."""
     small, medium, large = np.bincount(size_kinds(areas), minlength=3).tolist()
     return small, medium, large
 
@@ -199,7 +199,7 @@ def _list_classes(
     difficult = np.bincount(table.classes[table.difficult], minlength=count).tolist()
     for number, (start, end) in enumerate(pairwise(ends)):
         own = order[start:end]
-        images, (small, medium, large) = len(np.unique(single.owners[own])), _count_sizes(areas[own])
+        images, (small, medium, large) = len(np.unique(single.owners[own])), count_sizes(areas[own])
         yield ClassFigures(
             *(table.names[number], images, end - start, small, medium, large),
             side=float(np.median(np.sqrt(areas[own]))) if len(own) else 0.0,

@@ -14,8 +14,9 @@ from yolor_cfg.report.run.markup import (
     paragraph,
     write_table,
 )
-from yolor_cfg.report.run.read import RunFiles, list_objects, object_of
+from yolor_cfg.report.run.read import RunFiles, object_of
 from yolor_cfg.report.run.training import show_told
+from yolor_cfg.runs import list_objects
 
 MOST_CFG = 400_000
 """Characters of a cfg that a page shows."""

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 from yolor_cfg.errors import DataError, YolorError, count_of
 from yolor_cfg.files import read_bounded
 from yolor_cfg.lang.yaml_text import read_yaml
-from yolor_cfg.runs import RECORD, read_record
+from yolor_cfg.runs import RECORD, list_objects, read_record
 
 ARGS, ROWS, ROWS_JSON, METRICS, MODEL, ENVIRONMENT = (
     *("args.yaml", "results.csv", "metrics.jsonl", "metrics.json", "model.cfg"),
@@ -99,11 +99,6 @@ def name_contestant(one: dict[str, Any]) -> str:
     plain = " as written" if one.get("without") else ""
     settings = f"{one['engine']} {one.get('precision', '')}{plain}"
     return f"{Path(str(one.get('cfg', ''))).stem}: {settings}, batch {one['batch']}"
-
-
-def list_objects(value: Any) -> list[dict[str, Any]]:
-    """The objects of what should be a list of them."""
-    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
 
 
 def object_of(value: Any) -> dict[str, Any]:

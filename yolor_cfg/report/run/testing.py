@@ -24,7 +24,8 @@ from yolor_cfg.report.run.markup import (
     tiles,
     write_table,
 )
-from yolor_cfg.report.run.read import LABEL_KINDS, label_heads, list_objects, object_of
+from yolor_cfg.report.run.read import LABEL_KINDS, label_heads, object_of
+from yolor_cfg.runs import list_objects
 
 SPEED_NAMES = {"pre": "reading and preprocessing", "inference": "inference and decoding", "nms": "NMS"}
 CLASS_HEADER = ("class", "images", "labels", "P", "R", "F1", "AP50", "AP", "AP50 as YOLOR", "AP as YOLOR")

@@ -23,9 +23,9 @@ from yolor_cfg.report.run.markup import (
     write_table,
 )
 from yolor_cfg.report.run.read import EpochRow, RunFiles, object_of, thin_rows
+from yolor_cfg.runs import LOSS_COLUMNS
 
 PLACE_COLUMNS = ("epoch", "updates", "lr")
-LOSSES = ("loss", "box", "objectness", "classes", "labels", "identity", "joint")
 LARGE = "large_"
 ENDINGS = {
     "done": "finished",
@@ -77,7 +77,7 @@ def column_names(rows: Sequence[EpochRow]) -> list[str]:
 
 def is_loss(name: str) -> bool:
     """Whether a column is a loss: `loss`, `NAME.box`, `large_loss`."""
-    return name.rpartition(".")[2].removeprefix(LARGE) in LOSSES
+    return name.rpartition(".")[2].removeprefix(LARGE) in LOSS_COLUMNS
 
 
 def score_names(rows: Sequence[EpochRow]) -> list[str]:
