@@ -2,16 +2,23 @@
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
+import tiny_detector as tiny
 
 from yolor_cfg.data.statistics import measure, oddities
+from yolor_cfg.data.statistics.channels import _declared_channels, read_channel_count
 from yolor_cfg.data.statistics.oddities import find_oddities
 from yolor_cfg.data.statistics.summary import DataSummary
 from yolor_cfg.data.statistics.table import LabelTable, join_tables
+from yolor_cfg.images.draw import FONT, class_color
 from yolor_cfg.report.dataset.page import draw_page
+from yolor_cfg.report.dataset.sheet import _fit_text
+from yolor_cfg.report.dataset.tiles import WIDTH, crop_tile, draw_tile
 
 SIDE = 640
 
@@ -140,3 +147,85 @@ def test_two_classes_of_one_name_have_their_own_counts_in_each_split() -> None:
     cells = [re.findall(r"<td>(.*?)</td>", row) for row in rows]
     found = {(int(one[2]), int(one[-2].split()[0]), int(one[-1].split()[0])) for one in cells}
     assert found == wanted and len(found) == 2
+
+
+def test_bins_and_the_grid_of_centres_are_those_of_counting_one_by_one() -> None:
+    table = make_table(20, 30, 2)
+    figures = measure.measure_data(table)
+    grid, bins = np.zeros((measure.GRID, measure.GRID), int), [0] * 20
+    for (left, top, right, bottom), area in zip(table.corners.tolist(), table.areas.tolist(), strict=True):
+        row, column = (
+            int((top + bottom) / 2 / SIDE * measure.GRID),
+            int((left + right) / 2 / SIDE * measure.GRID),
+        )
+        grid[row, column] += 1
+        bins[max(number for number in range(20) if 2 ** (number / 2) <= area**0.5)] += 1
+    assert (figures.centres == grid).all()
+    assert figures.side_bins == bins[: len(figures.side_bins)] and sum(figures.side_bins) == 600
+
+
+def place_boxes(corners: list[tuple[float, float, float, float]], paths: list[str], each: int) -> LabelTable:
+    """A table of these boxes, so many an image, all of one class."""
+    table = make_table(len(paths), each, 1)
+    placed = np.array(corners, float)
+    return table._replace(paths=paths, corners=placed, areas=(placed[:, 2:] - placed[:, :2]).prod(axis=1))
+
+
+def test_a_band_across_the_image_covers_not_all_of_it() -> None:
+    table = place_boxes([(0, 100, SIDE, 200), (0, 0, SIDE, SIDE), (200, 0, 300, SIDE)], ["a.jpg"], 3)
+    assert [(one.kind, one.row) for one in find_oddities(table)] == [("whole", 1)]
+
+
+def test_in_a_crowded_image_neighbours_from_left_to_right_are_compared(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(oddities, "CROWDED", 3)
+    boxes = [(50 * number, 10, 50 * number + 40, 60) for number in (3, 0, 5, 1)]
+    table = place_boxes([*boxes, (150.5, 10, 190.5, 60)], ["a.jpg"], 5)
+    assert [tuple(one) for one in find_oddities(table)] == [("duplicate", 4, 0)]
+
+
+def test_an_image_of_two_splits_counts_once_with_its_own_boxes() -> None:
+    boxes = [(float(number), 0.0, number + 10.0, 9.0) for number in range(6)]
+    one = place_boxes(boxes, ["a.jpg", "b.jpg", "c.jpg"], 2)
+    other = place_boxes([(x + 100, *rest) for x, *rest in boxes], ["b.jpg", "d.jpg", "a.jpg"], 2)
+    whole = join_tables([one, other])
+    assert whole.paths == ["a.jpg", "b.jpg", "c.jpg", "d.jpg"] and len(whole.sizes) == 4
+    lefts = [
+        (whole.paths[owner], left) for owner, left in zip(whole.owners, whole.corners[:, 0], strict=True)
+    ]
+    firsts = [(path, 2.0 * n + k) for n, path in enumerate(["a.jpg", "b.jpg", "c.jpg"]) for k in (0, 1)]
+    assert lefts == [*firsts, ("d.jpg", 102.0), ("d.jpg", 103.0)]
+
+
+def test_a_crop_shows_its_object_where_it_lies_in_the_window(tmp_path: Path) -> None:
+    """A white image; the frame is drawn around the black object, and the window ends with the image."""
+    image = np.full((SIDE, SIDE, 3), 255, np.uint8)
+    image[560:620, 500:600] = 0
+    cv2.imwrite(str(tmp_path / "a.png"), image)
+    table = place_boxes([(500, 560, 600, 620)], [str(tmp_path / "a.png")], 1)
+    crop = crop_tile(table, 0, "a")
+    assert crop.window == (475, 535, 625, SIDE)
+    tile = draw_tile(crop)
+    gain = min(180 / 105, 240 / 150)
+    top, left = (180 - round(105 * gain)) // 2, (240 - round(150 * gain)) // 2
+    frame = (tile == class_color(0)).all(axis=2)
+    assert abs(np.flatnonzero(frame.any(axis=0))[0] - (left + 25 * gain)) <= 1
+    assert abs(np.flatnonzero(frame.any(axis=1))[-1] - (top + 85 * gain)) <= 2
+    assert abs(np.flatnonzero(frame.any(axis=0))[-1] - (left + 125 * gain)) <= 2
+
+
+@pytest.mark.parametrize("text", ["short", "a" * 60, "../" * 30 + "x.jpg"])
+def test_a_caption_that_is_too_long_keeps_its_end(text: str) -> None:
+    shown = _fit_text(text)
+    assert cv2.getTextSize(shown, FONT, 0.4, 1)[0][0] <= WIDTH
+    assert shown == text or (shown.startswith("..") and text.endswith(shown.lstrip(".")) and len(shown) > 20)
+
+
+def test_channels_of_a_jpeg_stand_behind_comments_and_filling(tmp_path: Path) -> None:
+    grey, colour = (cv2.imencode(".jpg", tiny.photo(20, 30, channels=n))[1].tobytes() for n in (1, 3))
+    comment = b"\xff\xfe\x00\x06\xff\xc0\x00\x11"  # its text looks like a frame header
+    for count, data in ((1, grey), (3, colour)):
+        path = tmp_path / f"{count}.jpg"
+        path.write_bytes(data[:2] + comment + b"\xff\xff" + data[2:])
+        assert _declared_channels(path.read_bytes()) == read_channel_count(str(path)) == count

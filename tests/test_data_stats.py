@@ -113,8 +113,9 @@ def test_classes_may_be_chosen_by_name_or_id(small: Path) -> None:
         found = stats(small, *words)
         assert found["boxes"] == 3 and [row["name"] for row in found["classes"]] == ["square"]
         assert found["images"] == 4 and found["empty"] == 2
-    wrong = tiny.yolor("data", "stats", small, "--classes", "squid")
-    assert wrong.exit_code == 3 and "squid" in wrong.output and "disc, square, star" in wrong.output
+    for word in ("squid", str(len(NAMES)), "-1"):
+        wrong = tiny.yolor("data", "stats", small, "--classes", word)
+        assert wrong.exit_code == 3 and word in wrong.output and "disc, square, star" in wrong.output
 
 
 def test_labels_worth_a_look_are_found_and_no_others(tmp_path: Path) -> None:
