@@ -137,6 +137,17 @@ def test_a_test_has_the_network_the_data_and_the_ap_that_it_printed(
         assert done.exit_code == 3 and word in done.stderr
     record.write_text('{"tested": {"network": 3}}')
     assert yolor("models", "runs/test/exp").exit_code == 3
+    for name, value in (
+        ("size", 0),
+        ("size", [128]),
+        ("size", True),
+        ("data", "a"),
+        ("data", [3]),
+        ("task", 1),
+    ):
+        record.write_text(json.dumps({"tested": {**known["tested"], name: value}}))
+        done = yolor("models", "runs/test/exp")
+        assert done.exit_code == 3 and "not the record of a test" in done.stderr, (name, value)
     record.unlink()
     done = yolor("models", "runs/test/exp")
     assert done.exit_code == 3 and "which network was tested" in done.stderr

@@ -47,6 +47,14 @@ def test_each_box_has_its_verdict() -> None:
     }
 
 
+def test_an_object_that_is_taken_for_another_class_is_one_error() -> None:
+    """Its detection is wrong; the object is not counted as missed besides, though F1 goes by both."""
+    ranking = rank_images(SCENE, judge_boxes(SCENE, DETECTIONS, confidence=0.5))
+    assert ranking.right.tolist() == [1, 0, 0]
+    assert ranking.errors.tolist() == [3 + 1, 1, 0]
+    assert ranking.f1[:2].tolist() == [2 / (4 + 3), 0] and np.isnan(ranking.f1[2])
+
+
 def test_a_detection_on_a_difficult_object_alone_is_ignored() -> None:
     scene = truth([(0, 0, 10, 10, 20, 20, 2)])
     judged = judge_boxes(scene, found([(0, 0, 0.9, 10, 10, 20, 20)]), confidence=0.5)
