@@ -10,9 +10,11 @@ from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
 
+from yolor_cfg.analysis.models.chart import AXES, write_number
 from yolor_cfg.analysis.models.front import Tradeoff, find_dominators
 from yolor_cfg.cli import main
 from yolor_cfg.networks.catalog import new_cfg
+from yolor_cfg.report.scatter.scales import fit_scale
 
 ROOT = Path(__file__).resolve().parents[1]
 NANO = ROOT / "weights/yolor_nano_shapes.pt"
@@ -135,6 +137,17 @@ def test_a_test_has_the_network_the_data_and_the_ap_that_it_printed(
         assert done.exit_code == 3 and word in done.stderr
     record.write_text('{"tested": {"network": 3}}')
     assert yolor("models", "runs/test/exp").exit_code == 3
+    for name, value in (
+        ("size", 0),
+        ("size", [128]),
+        ("size", True),
+        ("data", "a"),
+        ("data", [3]),
+        ("task", 1),
+    ):
+        record.write_text(json.dumps({"tested": {**known["tested"], name: value}}))
+        done = yolor("models", "runs/test/exp")
+        assert done.exit_code == 3 and "not the record of a test" in done.stderr, (name, value)
     record.unlink()
     done = yolor("models", "runs/test/exp")
     assert done.exit_code == 3 and "which network was tested" in done.stderr
@@ -265,3 +278,29 @@ def test_time_is_measured_in_turns_and_the_larger_network_takes_longer() -> None
     small, large = models("yolor_micro", "table4/mul-iPR", "--img-size", "160", "--time", "--turns", "3")
     assert 0 < small["time"]["median_ms"] < large["time"]["median_ms"]
     assert small["time"]["low_ms"] <= small["time"]["median_ms"] <= small["time"]["high_ms"]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (64, "64"),
+        (0.25, "0.25"),
+        (37_300_000, "37.3 M"),
+        (999.4, "999"),
+        (999.7, "1 k"),
+        (999_700_000, "1 G"),
+        (2.5e15, "2500 T"),
+        (0, "0"),
+    ],
+)
+def test_a_number_is_written_in_the_unit_of_its_three_digits(value: float, text: str) -> None:
+    assert write_number(value) == text
+
+
+def test_scores_that_are_near_are_told_apart_at_their_axis() -> None:
+    ticks = fit_scale([0.501, 0.5013], 450, 50, may_bend=False).ticks(7)
+    for name in ("ap", "ap50"):
+        written = [AXES[name].write(value) for value in ticks]
+        assert len(set(written)) == len(ticks) >= 4
+        assert [float(text) for text in written] == pytest.approx(ticks, abs=1e-9)
+    assert [AXES["ap"].write(value) for value in (0.0, 0.30000000000000004, 1.0)] == ["0", "0.3", "1"]

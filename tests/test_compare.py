@@ -23,6 +23,7 @@ from yolor_cfg.analysis.compare.compare import (
 )
 from yolor_cfg.analysis.compare.layers import LayerRun, measure
 from yolor_cfg.analysis.compare.picture import draw_picture, fit_picture, other_fits
+from yolor_cfg.analysis.compare.rounding import _beyond
 from yolor_cfg.analysis.compare.sources import (
     array_values,
     engine_values,
@@ -30,7 +31,7 @@ from yolor_cfg.analysis.compare.sources import (
     read_arrays,
 )
 from yolor_cfg.analysis.compare.values import OtherValues, run_guarded
-from yolor_cfg.errors import MissingExtra, WeightsError
+from yolor_cfg.errors import DataError, MissingExtra, WeightsError
 from yolor_cfg.graph import Graph, ReadOptions, build_graph
 from yolor_cfg.lang.syntax import parse
 from yolor_cfg.model import Network
@@ -457,3 +458,38 @@ def test_zeros_beyond_the_border_of_a_pool_are_named() -> None:
     other.module_list[POOL].function = max_pool2d_zero_pad
     first, name, text = told(other)
     assert (first, name) == (POOL, "pooling padding") and "of zeros before the map" in text
+
+
+def test_what_rounding_does_not_explain_is_left_of_a_difference() -> None:
+    ours = torch.tensor([2.0, -1.0, 0.5, 0.5])
+    theirs = ours + torch.tensor([0.5, -0.25, 0.1, 0.0])
+    largest, mean = _beyond(ours, theirs, 0.2)
+    assert largest == pytest.approx(0.3 / 2) and mean == pytest.approx((0.3 + 0.05) / 4 / 1)
+    zeros = torch.zeros(3)
+    assert _beyond(zeros, zeros, 0.1) == (0, 0) and _beyond(zeros, zeros + 1, 0.25) == (0.75, 0.75)
+    infinite = torch.tensor([float("inf"), 1.0])
+    assert _beyond(infinite, infinite, 0.1) == (0, 0)
+
+
+def test_a_damaged_file_of_values_is_one_message(tmp_path: Path) -> None:
+    """A byte changed here and there, the end cut off, and another kind of file by that name."""
+    place = tmp_path / "values.npz"
+    rng = np.random.default_rng(0)
+    np.savez_compressed(place, layer_0=rng.random((1, 8, 20, 20)))
+    whole = place.read_bytes()
+    messages = set()
+    for number in range(300):
+        data = bytearray(whole[: int(rng.integers(len(whole)))] if number % 3 == 0 else whole)
+        for at in rng.integers(len(data), size=3) if data else ():
+            data[at] = rng.integers(256)
+        place.write_bytes(data)
+        try:
+            read_arrays(str(place))
+        except DataError as fault:
+            messages.add(fault.message)
+    assert messages == {"not a .npz file of NumPy"}
+    with place.open("wb") as file:
+        np.save(file, np.zeros(3))
+    with pytest.raises(DataError, match="not a .npz file") as caught:
+        read_arrays(str(place))
+    assert caught.value.found == "a single array (.npy)"

@@ -11,9 +11,15 @@ import numpy as np
 import pytest
 import tiny_detector as tiny
 
-from yolor_cfg.data.duplicates.align import likeness
-from yolor_cfg.data.duplicates.links import count_steps, link_images
-from yolor_cfg.data.duplicates.prints import ImagePrints, describe_windows, make_thumbnail, read_prints
+from yolor_cfg.data.duplicates.align import COLUMNS, ROWS, _overlay, likeness
+from yolor_cfg.data.duplicates.links import _compare_windows, count_steps, link_images
+from yolor_cfg.data.duplicates.prints import (
+    SIDE,
+    ImagePrints,
+    describe_windows,
+    make_thumbnail,
+    read_prints,
+)
 from yolor_cfg.data.write_shapes import ShapesOptions, write_shapes
 
 Picture = np.ndarray[Any, Any]
@@ -260,3 +266,31 @@ def test_a_file_that_would_not_be_written_is_told_before_any_image_is_read(
     done = tiny.yolor("data", "duplicates", leaky, *args)
     assert done.exit_code == 2 and "name the same file" in done.stderr
     assert not (tmp_path / "x.html").exists()
+
+
+@pytest.mark.parametrize("placing", [(1.0, 1.0, 0.0, 0.0), (0.9, 1.1, 3.0, -2.0), (1.05, 0.95, -1.5, 4.0)])
+def test_a_placing_says_where_the_middle_of_each_pixel_lies(placing: tuple[float, ...]) -> None:
+    """Of an image whose values are its own coordinates, counted from the corner of the first pixel."""
+    across, down = placing[0] * COLUMNS + placing[2], placing[1] * ROWS + placing[3]
+    inside = (across >= 0.5) & (across <= SIDE - 0.5) & (down >= 0.5) & (down <= SIDE - 0.5)
+    for own, wanted in ((COLUMNS, across), (ROWS, down)):
+        overlay = _overlay(own, np.array(placing))
+        assert np.abs(overlay.pixels - wanted)[inside].max() < 0.04  # OpenCV knows 32nds of a pixel
+        ends = (across >= 0) & (across <= SIDE) & (down >= 0) & (down <= SIDE)
+        assert (overlay.common == ends).all() and inside.mean() > 0.8
+
+
+def test_the_window_that_is_most_alike_is_the_one_to_start_from() -> None:
+    rng = np.random.default_rng(0)
+    block = rng.normal(size=(5, 7)).astype(np.float32)
+    windows = [rng.normal(size=(4, 7)).astype(np.float32) for _ in range(3)]
+    each = np.stack([block @ window.T for window in windows])
+    best, part = _compare_windows(block, windows)
+    np.testing.assert_allclose(best, each.max(axis=0), rtol=1e-5)
+    assert (part == each.argmax(axis=0)).all() and len(set(part.ravel().tolist())) == 3
+
+
+@pytest.mark.parametrize(("spread", "is_flat"), [(0.8, True), (4.0, False)])
+def test_a_thumbnail_that_shows_nothing_is_empty(spread: float, is_flat: bool) -> None:
+    grey = (120 + spread * np.random.default_rng(0).normal(size=(SIDE, SIDE))).round().astype(np.uint8)
+    assert (not make_thumbnail(grey).any()) == is_flat

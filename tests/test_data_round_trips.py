@@ -14,14 +14,15 @@ from pycocotools.coco import COCO
 from yolor_cfg.data.extras import ObjectExtras
 from yolor_cfg.data.sources import find_listing, read_listing
 from yolor_cfg.data.types import LabelChecks, SplitName
-from yolor_cfg.data.writing.coco import exact_boxes
+from yolor_cfg.data.writing.coco import exact_boxes, to_coco
 from yolor_cfg.data.writing.losses import FormatName, find_losses
-from yolor_cfg.data.writing.parts import WrittenPart, format_fraction, read_part
+from yolor_cfg.data.writing.parts import ImageNames, WrittenPart, format_fraction, read_part
 from yolor_cfg.data.writing.voc import edge_shifts, whole_corners
 
 TARGETS: tuple[FormatName, ...] = ("darknet", "yolo", "coco", "voc")
 SPLITS: tuple[SplitName, ...] = ("train", "val")
 WIDTH, HEIGHT = 96, 64
+COLUMNS = ("boxes_xywh", "classes", "identities", "crowd", "areas", "difficult")
 NAMES = ("zebra", "traffic light", "cat", "never seen")
 """Not in the order of the alphabet; one has no object."""
 
@@ -471,3 +472,50 @@ def test_elements_of_xml_that_are_not_read_are_named(sources: dict[FormatName, P
     place.write_text(json.dumps(document))
     told = convert(root, tmp_path / "b", "coco")
     assert "train: not written, since it is not read: annotations.attributes.tags\n" in told
+
+
+@pytest.mark.parametrize(
+    ("given", "written"), [((7, 9), (7, 9)), ((7, 7), (1, 2)), ((7, None), (1, 2)), ((None, None), (1, 2))]
+)
+def test_ids_of_annotations_are_kept_if_all_have_their_own(
+    sources: dict[FormatName, Path], given: tuple[int | None, ...], written: tuple[int, ...]
+) -> None:
+    data = read(sources["coco"])["train"].data
+    sample = data.samples[0]
+    pair = sample._replace(**{name: getattr(sample, name)[:2] for name in COLUMNS})
+    extras = [[ObjectExtras(id=one) for one in given]]
+    document = to_coco(data._replace(samples=[pair]), extras=extras, files=["a.jpg"])
+    assert [one["id"] for one in document["annotations"]] == list(written)
+
+
+def test_names_that_differ_in_case_alone_become_different_files() -> None:
+    """Some file systems would take them for one."""
+    names = ImageNames()
+    given = ("a.jpg", "A.JPG", "a.png", "b.jpg")
+    chosen = [names.choose("train", f"{number}/{name}") for number, name in enumerate(given)]
+    assert chosen[0] == "a.jpg" and chosen[3] == "b.jpg"
+    assert len({Path(name).stem.casefold() for name in chosen}) == 4
+    assert names.choose("val", "x/a.jpg") == "a.jpg"
+
+
+def test_boxes_on_whole_pixels_are_not_told_to_move(tmp_path: Path) -> None:
+    """As fractions some of them are no float32 numbers, but nearer to the pixel than any of it shows."""
+    root = coco_folder(tmp_path / "a")
+    for split in SPLITS:
+        place = root / f"annotations/instances_{split}.json"
+        document = json.loads(place.read_text())
+        for number, one in enumerate(document["annotations"]):
+            one["bbox"] = [7 + number % 5, 11, 17, 13]
+        place.write_text(json.dumps(document))
+    assert "whole pixels" not in convert(root, tmp_path / "voc", "voc")
+
+
+def test_difficult_objects_of_train_have_no_list(sources: dict[FormatName, Path], tmp_path: Path) -> None:
+    """C Darknet asks for it where it validates alone."""
+    out = tmp_path / "out"
+    convert(sources["coco"], out, "darknet", "--split", "train")
+    assert not (out / "difficult").exists() and not (out / "difficult.txt").exists()
+    assert "difficult" not in (out / "converted.data").read_text()
+    convert(sources["coco"], tmp_path / "both", "darknet")
+    hard = sorted(path.name for path in (tmp_path / "both/difficult").rglob("*.txt"))
+    assert hard == ["val_0.txt", "val_1.txt"]

@@ -14,6 +14,8 @@ import tiny_detector as tiny
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+JPEG = b"\xff\xd8\xff\xe0\x00\x10JFIF"
+DUPLICATES = ("duplicates {data} --sheet {out}", "duplicates {data} --keep-one {out}")
 WIDTH, HEIGHT = 96, 64
 NAMES = ("disc", "square", "star")
 
@@ -111,8 +113,9 @@ def test_classes_may_be_chosen_by_name_or_id(small: Path) -> None:
         found = stats(small, *words)
         assert found["boxes"] == 3 and [row["name"] for row in found["classes"]] == ["square"]
         assert found["images"] == 4 and found["empty"] == 2
-    wrong = tiny.yolor("data", "stats", small, "--classes", "squid")
-    assert wrong.exit_code == 3 and "squid" in wrong.output and "disc, square, star" in wrong.output
+    for word in ("squid", str(len(NAMES)), "-1"):
+        wrong = tiny.yolor("data", "stats", small, "--classes", word)
+        assert wrong.exit_code == 3 and word in wrong.output and "disc, square, star" in wrong.output
 
 
 def test_labels_worth_a_look_are_found_and_no_others(tmp_path: Path) -> None:
@@ -203,14 +206,7 @@ class Page:
         self.text = path.read_text(encoding="utf-8")
 
     def drawings(self) -> list[ElementTree.Element]:
-        return [
-            ElementTree.fromstring(quoted(text)) for text in re.findall(r"<svg.*?</svg>", self.text, re.S)
-        ]
-
-
-def quoted(svg: str) -> str:
-    """HTML allows attributes without quotes, XML does not."""
-    return re.sub(r"\b(class|role)=([\w-]+)", r'\1="\2"', svg)
+        return [ElementTree.fromstring(text) for text in re.findall(r"<svg.*?</svg>", self.text, re.S)]
 
 
 def test_the_page_needs_nothing_else_and_shows_the_numbers(small: Path, tmp_path: Path) -> None:
@@ -265,8 +261,14 @@ def test_grey_and_alpha_are_told_from_the_header(tmp_path: Path) -> None:
     paths.append(str(tmp_path / "stack.npy"))
     assert [read_channel_count(path) for path in paths] == [1, 1, 3, 4, 3, 6]
     assert count_channels(paths) == {1: 2, 3: 2, 4: 1, 6: 1}
-    (tmp_path / "no.png").write_bytes(b"nothing")
-    assert read_channel_count(str(tmp_path / "no.png")) == 0
+    for name, content in (
+        ("no.png", b"nothing"),
+        ("no.npy", b""),
+        ("zip.npy", b"PK\x03\x04"),
+        ("cut.jpg", JPEG),
+    ):
+        (tmp_path / name).write_bytes(content)
+        assert read_channel_count(str(tmp_path / name)) == 0, name
 
 
 def test_images_with_classes_alone_have_no_boxes_to_look_at(tmp_path: Path) -> None:
@@ -446,12 +448,13 @@ def test_what_is_left_out_and_what_is_not_there_are_told_apart(small: Path, tmp_
     assert done.exit_code == 2 and "--cfg, which is not given" in done.stderr
 
 
-def test_a_sheet_never_takes_the_place_of_an_image_of_the_data(tmp_path: Path) -> None:
+@pytest.mark.parametrize("words", ["sheet {data} {out}", "stats {data} --sheet {out}", *DUPLICATES])
+def test_a_sheet_never_takes_the_place_of_an_image_of_the_data(tmp_path: Path, words: str) -> None:
     assert tiny.yolor("data", "draw", tmp_path / "own", "--count", 3, "--size", 64).exit_code == 0
     image = next((tmp_path / "own/images").iterdir())
     (tmp_path / "link.jpg").symlink_to(image)
     before = image.read_bytes()
     for out in (image, tmp_path / "link.jpg"):
-        done = tiny.yolor("data", "sheet", tmp_path / "own", out, "--force")
+        done = tiny.yolor("data", *words.format(data=tmp_path / "own", out=out).split(), "--force")
         assert (done.exit_code, "an image of the data set" in done.stderr) == (3, True)
     assert image.read_bytes() == before

@@ -81,3 +81,16 @@ def test_a_text_that_is_no_cfg_gives_few_faults() -> None:
     """A page of the web is not told line by line."""
     reading = read_text("<p>words</p>\n" * 1000, "a.cfg")
     assert 0 < len(list_remarks(reading)) <= 20 and reading.draft is None
+
+
+@pytest.mark.parametrize("end", ["", "\n", "\r\n"])
+def test_a_comment_behind_the_last_header_gets_a_line_of_its_own(end: str) -> None:
+    """Also where the text ends behind it."""
+    reading = read_text(f"[net]\nwidth=8\n[route]  # of the last{end}", "a.cfg")
+    (fault,) = [one.fault for one in list_remarks(reading) if one.fault.message.startswith("a comment after")]
+    (remedy,) = list_remedies(reading, fault)
+    changed = change(reading, remedy.edit)
+    assert changed.splitlines() == ["[net]", "width=8", "[route]", "# of the last"]
+    assert name_fault(fault) not in [
+        name_fault(one.fault) for one in list_remarks(read_text(changed, "a.cfg"))
+    ]

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from truths import found, random_case, truth
 
+from yolor_cfg.evaluate.facts import _describe_cells, _pick_curves
 from yolor_cfg.evaluate.judgement import (
     MOST_IMAGES,
     VERDICTS,
@@ -44,6 +45,14 @@ def test_each_box_has_its_verdict() -> None:
         "missed": 1,
         "ignored": 0,
     }
+
+
+def test_an_object_that_is_taken_for_another_class_is_one_error() -> None:
+    """Its detection is wrong; the object is not counted as missed besides, though F1 goes by both."""
+    ranking = rank_images(SCENE, judge_boxes(SCENE, DETECTIONS, confidence=0.5))
+    assert ranking.right.tolist() == [1, 0, 0]
+    assert ranking.errors.tolist() == [3 + 1, 1, 0]
+    assert ranking.f1[:2].tolist() == [2 / (4 + 3), 0] and np.isnan(ranking.f1[2])
 
 
 def test_a_detection_on_a_difficult_object_alone_is_ignored() -> None:
@@ -88,3 +97,28 @@ def test_the_worst_images_have_the_lowest_f1_and_the_best_are_others() -> None:
 def test_unreadable_images_have_no_errors() -> None:
     told = describe_judgement(SCENE, DETECTIONS[3:4], confidence=0.5, skipped=[0])
     assert told["images"] == 2 and told["counts"]["missed"] == 0
+
+
+def test_curves_have_the_classes_with_the_most_labels_and_the_mean_of_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("yolor_cfg.evaluate.facts.MOST_CURVES", 2)
+    axis, table = np.linspace(0, 1, 21), np.random.default_rng(0).random((4, 21))
+    labels = np.array([5, 0, 9, 9])
+    told = _pick_curves({"P": table}, np.flatnonzero(labels), labels, places=axis)
+    assert (told["classes"], told["there"], told["axis"]) == ([2, 3], 3, [0, 0.5, 1])
+    assert told["each"]["P"] == table[2:, ::10].round(4).tolist()
+    assert told["mean"]["P"] == table[[0, 2, 3], ::10].mean(axis=0).round(4).tolist()
+
+
+@pytest.mark.filterwarnings("error")
+def test_without_a_label_there_are_no_curves_and_no_warning() -> None:
+    nothing, table = np.zeros(0, np.int64), np.ones((2, 21))
+    told = _pick_curves({"P": table}, nothing, np.zeros(2), places=np.linspace(0, 1, 21))
+    assert (told["classes"], told["each"]["P"], told["mean"]["P"]) == ([], [], [])
+
+
+def test_of_a_large_matrix_the_largest_cells_are_kept_in_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("yolor_cfg.evaluate.facts.MOST_CELLS", 3)
+    told = _describe_cells(np.array([[7, 0, 1], [2, 9, 0], [0, 3, 1]]))
+    assert told == {"size": 3, "cells": [[0, 0, 7], [1, 1, 9], [2, 1, 3]], "left_out": 3}

@@ -339,7 +339,7 @@ def test_a_killed_run_is_shown_as_far_as_it_got(trained: Path, tmp_path: Path) -
 @pytest.mark.parametrize(
     "name", ["results.csv", "args.yaml", "env.json", "model.cfg", RECORD, "train_batch0.jpg"]
 )
-@pytest.mark.parametrize("content", [None, b"", b"\xff\x00{[,,\n:", b"[1, 2]"])
+@pytest.mark.parametrize("content", [None, b"", b"\xff\x00{[,,\n:", b"[1, 2]", b'"' + b"9" * 200_000])
 def test_a_missing_or_damaged_file_is_told_and_the_rest_is_shown(
     trained: Path, tmp_path: Path, name: str, content: bytes | None
 ) -> None:

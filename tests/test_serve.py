@@ -15,6 +15,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import browser
 import cv2
@@ -24,7 +25,7 @@ from tiny_detector import Files, photo, save_pictures, yolor
 
 from yolor_cfg.detect.detections import Detections
 from yolor_cfg.detect.sources import Frame
-from yolor_cfg.detect.watch.feed import KEPT_LINES, Feed
+from yolor_cfg.detect.watch.feed import KEPT_LINES, PACE_FRAMES, Feed
 from yolor_cfg.detect.watch.server import Address, parse_address, serving
 from yolor_cfg.errors import YolorError
 
@@ -109,8 +110,13 @@ def test_other_paths_and_methods_are_refused() -> None:
         for method in ("POST", "PUT", "DELETE", "OPTIONS"):
             answer = ask(address, f"{method} / HTTP/1.1\nHost: localhost\n\n")
             assert b" 405 " in answer and b"Allow: GET, HEAD" in answer
-        answer = ask(address, "HEAD / HTTP/1.1\nHost: localhost\n\n")
-        assert b" 200 " in answer and answer.endswith(b"\r\n\r\n")
+        whole = get(address, "/")[2]
+        for path in ("/", "/status.json", "/nothing"):
+            with socket.create_connection((address.host, address.port), timeout=10) as client:
+                client.sendall(f"HEAD {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+                answer = client.makefile("rb").read()
+            assert answer.endswith(b"\r\n\r\n") and answer.count(b"\r\n\r\n") == 1
+            assert path != "/" or f"Content-Length: {len(whole)}\r\n".encode() in answer
         assert b" 200 " in ask(address, "HEAD /stream.mjpg HTTP/1.1\nHost: localhost\n\n")
 
 
@@ -124,6 +130,18 @@ def test_a_name_that_was_turned_to_this_machine_is_refused() -> None:
             assert get(address, "/frame.jpg", Host=name)[0] == 200
     with serving(Address("0.0.0.0", 0), Feed()) as address:
         assert get(address, "/", Host="camera.example")[0] == 200
+
+
+@pytest.mark.parametrize("host", ["127.1", "2130706433", "LocalHost", "0:0:0:0:0:0:0:1"])
+def test_this_machine_by_another_name_is_guarded_as_well(host: str) -> None:
+    feed = Feed()
+    with serving(Address(host, 0), feed) as address:
+        feed.publish(frame(0), found())
+        own = f"[{host}]" if ":" in host else host
+        numbered = address._replace(host="::1" if ":" in host else "127.0.0.1")
+        for name in (own, own.upper(), f"{own}:{address.port}", "127.0.0.1", "localhost"):
+            assert get(numbered, "/frame.jpg", Host=name)[0] == 200, name
+        assert get(numbered, "/frame.jpg", Host="evil.example")[0] == 403
 
 
 # --- clients ---
@@ -201,6 +219,36 @@ def test_a_slow_client_sees_the_newest_picture() -> None:
     shown = cv2.imdecode(np.frombuffer(parts[-1], np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
     assert np.abs(shown.astype(int) - found().draw(frame(503).image)).mean() < 12
     assert len(parts) < 400  # what lay in the buffers, and the newest
+
+
+def test_the_pace_is_that_of_the_last_frames(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten a second, after a pause before the first of them."""
+    clock = iter([0.0, *(50 + number / 10 for number in range(PACE_FRAMES))])
+    images = [Frame("a.mp4", n, photo(), read_at=49.9 + n / 10) for n in range(PACE_FRAMES)]
+    monkeypatch.setattr("yolor_cfg.detect.watch.feed.time", SimpleNamespace(monotonic=lambda: next(clock)))
+    feed = Feed()
+    assert feed.describe()["fps"] == 0
+    feed.publish(images[0], found())
+    assert feed.describe()["fps"] == 0
+    for image in images:
+        feed.publish(image, found())
+    assert feed.describe() == {
+        "frames": PACE_FRAMES + 1,
+        "fps": 10.0,
+        "network_ms": 10.0,
+        "latency_ms": 100.0,
+        "is_over": False,
+    }
+
+
+def test_the_streams_end_with_the_server() -> None:
+    feed = Feed()
+    with serving(LOCAL, feed) as address:
+        feed.publish(frame(0), found())
+        stream = urllib.request.urlopen(f"{address}detections.jsonl", timeout=10)
+        assert json.loads(stream.readline())["frame"] == 0 and not feed.is_over
+    with stream:
+        assert feed.is_over and stream.read() == b""
 
 
 def test_the_streams_end_with_the_source() -> None:
@@ -282,7 +330,6 @@ def test_the_memory_does_not_grow_with_the_frames() -> None:
 )
 def test_an_address_without_a_host_is_this_machine(text: str, host: str, port: int) -> None:
     assert parse_address(text) == (host, port)
-    assert parse_address(text).is_local == (host in ("127.0.0.1", "::1"))
 
 
 @pytest.mark.parametrize("text", ["", ":", "host", ":70000", "a b:80", "http://x:80", ":-1"])

@@ -187,3 +187,21 @@ def test_an_opencv_without_windows_is_told(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(cv2, "getBuildInformation", lambda: "  GUI:                           NONE\n")
     with pytest.raises(YolorError, match="built without windows"):
         window.check_display()
+
+
+@pytest.mark.parametrize(
+    ("size", "shown"),
+    [
+        ((700, 900), (700, 900)),
+        ((2400, 1200), (1200, 600)),
+        ((1, 5000), (1, 1200)),
+        ((5000, 3), (1200, 1)),
+    ],
+)
+def test_an_image_larger_than_a_screen_is_shown_smaller_and_keeps_its_shape(
+    size: tuple[int, int], shown: tuple[int, int]
+) -> None:
+    """A line of pixels too, of which no size becomes 0."""
+    image = np.full((*size, 3), (200, 100, 50), np.uint8)
+    fitted = window._fit_screen(image)
+    assert fitted.shape == (*shown, 3) and (fitted == (50, 100, 200)).all()

@@ -22,6 +22,8 @@ RUN_PARTS = ("", "labels", "weights")
 """The folders of a run in which files are written."""
 RECORD, RECORD_FORMAT = "run.json", 1
 """What a run notes of itself beside its figures, and the form of that."""
+LOSS_COLUMNS = ("loss", "box", "objectness", "classes", "labels", "identity", "joint")
+"""The columns of results.csv with the total loss and its parts, in their order."""
 PARTIAL_FOLDER = ".unfinished"
 ELSEWHERE = "choose another folder with --project"
 
@@ -156,6 +158,11 @@ def read_record(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def list_objects(value: Any) -> list[dict[str, Any]]:
+    """The objects of what should be a list of them."""
+    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
 
 
 def save_image(path: Path, image: NDArray[np.uint8]) -> None:

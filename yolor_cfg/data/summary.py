@@ -11,10 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from yolor_cfg.data.statistics.measure import MEDIUM, SMALL
+from yolor_cfg.data.statistics.measure import SIZE_NAMES, count_sizes
 from yolor_cfg.data.types import DataPart, Dataset, Integers, Sample
-
-SIZES = ("small", "medium", "large")
 
 
 def summarize_dataset(dataset: Dataset) -> dict[str, Any]:
@@ -45,9 +43,7 @@ def _own_classes(sample: Sample, has_boxes: bool) -> Integers:
 
 def _count_sizes(samples: Sequence[Sample]) -> dict[str, int]:
     parts: list[NDArray[np.floating]] = [sample.areas[~sample.crowd] for sample in samples]
-    areas = np.concatenate([np.zeros(0), *parts])
-    small, large = int((areas < SMALL).sum()), int((areas >= MEDIUM).sum())
-    return dict(zip(SIZES, (small, len(areas) - small - large, large), strict=True))
+    return dict(zip(SIZE_NAMES, count_sizes(np.concatenate([np.zeros(0), *parts])), strict=True))
 
 
 def _count_classes(names: Sequence[str], classes: Integers, images: Integers) -> list[dict[str, Any]]:

@@ -84,9 +84,8 @@ def _pick_curves(
     """Of tables [K, X] the rows of the classes with the most labels, and the means over those `there`."""
     chosen = sorted(there[np.argsort(-labels[there], kind="stable")][:MOST_CURVES].tolist())
     each = {name: _to_lists(table[chosen, ::STEP]) for name, table in tables.items()}
-    means = {name: _to_lists(table[there, ::STEP].mean(axis=0)) for name, table in tables.items()}
-    if not len(there):
-        means = {name: [] for name in tables}
+    kept = {name: table[there, ::STEP] for name, table in tables.items()}
+    means = {name: _to_lists(rows.mean(axis=0)) if len(rows) else [] for name, rows in kept.items()}
     axis = places[::STEP].round(DIGITS).tolist()
     return {"axis": axis, "classes": chosen, "there": len(there), "each": each, "mean": means}
 

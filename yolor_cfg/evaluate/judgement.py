@@ -82,8 +82,8 @@ def rank_images(ground: GroundTruth, judged: Judgement) -> Ranking:
 
 
 def choose_images(ranking: Ranking) -> tuple[list[int], list[int]]:
-    """The images with the lowest F1, of equal ones those with the most errors first; and those without errors
-    that have the most objects, as far as they are not among the former."""
+    """The images with errors that have the lowest F1, of equal ones those with the most errors first; and of
+    the others those with the highest F1, of equal ones those with the most right detections first."""
     judged = np.flatnonzero(~np.isnan(ranking.f1))
     order = np.lexsort((judged, -ranking.errors[judged], ranking.f1[judged]))
     worst = [i for i in judged[order].tolist() if ranking.errors[i]][:MOST_IMAGES]

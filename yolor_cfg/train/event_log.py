@@ -16,17 +16,17 @@ import numpy as np
 
 from yolor_cfg.images.types import Image
 from yolor_cfg.parallel import this_process
+from yolor_cfg.runs import LOSS_COLUMNS
 from yolor_cfg.train.settings import TENSORBOARD, TrainOptions
 
 FOLDER = "tensorboard"
-LOSSES = ("loss", "box", "objectness", "classes", "labels", "identity", "joint")
 SCORES = ("epoch/AP", "epoch/AP50", "epoch/top1", "epoch/loss")
 """What a table of several runs shows."""
 
 
 class Progressed(NamedTuple):
-    """A mini-batch: the updates so far, the losses per image (the total and its parts, as in `LOSSES`), the
-    learning rate, and how many images it had in all processes."""
+    """A mini-batch: the updates so far, the losses per image (the total and its parts, as in `LOSS_COLUMNS`),
+    the learning rate, and how many images it had in all processes."""
 
     updates: int
     losses: list[float]
@@ -67,8 +67,8 @@ class TensorBoardLog(EventLog):
         step = progressed.updates
         if step == self._updates:
             return
-        losses = np.mean([one.losses[: len(LOSSES)] for one in self._waiting], axis=0)
-        for name, value in zip(LOSSES, losses.tolist(), strict=False):
+        losses = np.mean([one.losses[: len(LOSS_COLUMNS)] for one in self._waiting], axis=0)
+        for name, value in zip(LOSS_COLUMNS, losses.tolist(), strict=False):
             if value:  # one that this network does not have is 0
                 self.writer.add_scalar(f"update/{name}", value, step)
         now = time.perf_counter()

@@ -15,7 +15,7 @@ from typing import Any
 
 from yolor_cfg.engines.machine import describe_machine, describe_processes, used_memory
 from yolor_cfg.errors import YolorError
-from yolor_cfg.runs import read_record, save_record
+from yolor_cfg.runs import list_objects, read_record, save_record
 
 MOST_TOLD, MOST_EPOCHS = 200, 20_000
 Printer = Callable[[str], None]
@@ -48,8 +48,8 @@ class Journal:
         old = read_record(folder)
         done = range(1, epoch + 1)
         self.facts |= facts
-        self.facts["sessions"] = [*_list_objects(old.get("sessions")), self.session]
-        self.facts["epochs"] = [row for row in _list_objects(old.get("epochs")) if row.get("epoch") in done]
+        self.facts["sessions"] = [*list_objects(old.get("sessions")), self.session]
+        self.facts["epochs"] = [row for row in list_objects(old.get("epochs")) if row.get("epoch") in done]
         self.session |= {"first_epoch": epoch + 1, "environment": describe_machine() | describe_processes()}
         self._begin_epoch()
         self.save()
@@ -97,11 +97,6 @@ class Journal:
 def now() -> str:
     """The time in UTC, as ISO 8601 writes it."""
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def _list_objects(value: Any) -> list[dict[str, Any]]:
-    """The objects of what should be a list of them."""
-    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
 
 
 def add_tests(folder: Path, tests: Sequence[dict[str, Any]]) -> None:

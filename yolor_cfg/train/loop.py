@@ -13,6 +13,7 @@ from yolor_cfg.evaluate.run import TEST_FAULTS, EvalSettings, evaluate_tasks
 from yolor_cfg.evaluate.scores import TaskScores
 from yolor_cfg.model import Network
 from yolor_cfg.parallel import broadcast_buffers, this_process
+from yolor_cfg.runs import LOSS_COLUMNS
 from yolor_cfg.train.dist import data_parallel, sync_gradients
 from yolor_cfg.train.freezing import frozen_layers
 from yolor_cfg.train.identities import learner_tensors, sync_learner
@@ -38,7 +39,6 @@ from yolor_cfg.train.updates import LayerUpdates, set_progress
 
 CHANNELS_LAST = torch.channels_last
 LARGEST_BYTE = 255
-LOSS_COLUMNS = ("loss", "box", "objectness", "classes", "labels", "identity", "joint")
 
 
 class Callback(Protocol):

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from yolor_cfg.analysis.compare.hypothesis import Hypothesis, LayerCase
-from yolor_cfg.analysis.compare.layers import INCOMPARABLE, ValueDifference
+from yolor_cfg.analysis.compare.layers import INCOMPARABLE, ValueDifference, measure
 from yolor_cfg.rewrite.absorb import find_norms, fold_norm
 
 SHORT_TYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -94,6 +94,5 @@ def _beyond_levels(case: LayerCase, theirs: Tensor) -> ValueDifference:
 
 
 def _beyond(ours: Tensor, theirs: Tensor, slack: float) -> ValueDifference:
-    ours = ours.detach()
-    apart = ((ours - theirs).abs() - slack).clamp(min=0)
-    return ValueDifference(float(apart.max() / ours.abs().max()), float(apart.mean() / ours.abs().mean()))
+    difference = theirs - ours
+    return measure(ours, ours + difference.sign() * (difference.abs() - slack).clamp(min=0))

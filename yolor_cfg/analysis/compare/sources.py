@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +30,8 @@ from yolor_cfg.model import Network
 
 FILE_ENGINES = ("onnxruntime", "openvino", "opencv")
 """Engines that run an ONNX file whose outputs are the values of all layers."""
+DAMAGED_ARCHIVE = (ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error)
+"""What NumPy and the libraries below it raise for a file that is no .npz, or a damaged one."""
 IMPORTER = "readNetFromDarknet"
 """OpenCV's function that reads a cfg and weights, gone in 5.0."""
 
@@ -121,11 +124,14 @@ def _values_of_file(run: LayerRun, engine: str) -> dict[int, Tensor]:
 def read_arrays(path: str) -> dict[str, Any]:
     """The arrays of a .npz file; raises DataError for another file."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        loaded = np.load(path, allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            raise ValueError("a single array (.npy)")
+        with loaded as file:
             return {name: file[name] for name in file.files}
     except OSError as fault:
         raise DataError(f"the values cannot be read: {reason_of(fault)}", path=path) from None
-    except (ValueError, EOFError, zipfile.BadZipFile) as fault:
+    except DAMAGED_ARCHIVE as fault:
         raise DataError("not a .npz file of NumPy", path=path, found=str(fault)) from None
 
 

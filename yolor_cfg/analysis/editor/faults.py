@@ -171,6 +171,6 @@ def _move_comment(header: Line) -> Remedy:
     """The comment behind a header on the line below."""
     start = header_span(header).end
     rest = header.text[start:].rstrip()
-    ending = header.text[start + len(rest) :]
+    ending = header.text[start + len(rest) :] or "\n"
     edit = Edit(TextSpan(header.number, start, start + len(rest)), ending + rest.strip())
     return Remedy("Put the comment on a line of its own", edit)

@@ -60,10 +60,11 @@ def _tell(model: Model) -> str:
 
 def write_number(value: float) -> str:
     """`37.3 M`, `200 G`, `64`."""
+    rounded = float(f"{value:.3g}")  # first of all: 999.7 M are 1 G
     for size, unit in UNITS:
-        if value >= size:
-            return f"{value / size:.3g} {unit}"
-    return f"{value:.3g}"
+        if rounded >= size:
+            return f"{rounded / size:g} {unit}"
+    return f"{rounded:g}"
 
 
 AXES = {
@@ -71,6 +72,6 @@ AXES = {
     "macs": AxisText("multiply-adds of one image", write_number),
     "memory": AxisText("peak of the activations of one image, MiB, float32", write_number),
     "time": AxisText("milliseconds of one image", write_number),
-    "ap": AxisText("AP (IoU 0.50 to 0.95)", lambda value: f"{value:.3f}".rstrip("0").rstrip(".")),
-    "ap50": AxisText("AP50 (IoU 0.50)", lambda value: f"{value:.3f}".rstrip("0").rstrip(".")),
+    "ap": AxisText("AP (IoU 0.50 to 0.95)", "{:.5g}".format),
+    "ap50": AxisText("AP50 (IoU 0.50)", "{:.5g}".format),
 }

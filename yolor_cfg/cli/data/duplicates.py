@@ -13,6 +13,7 @@ from yolor_cfg.cli.data.options import (
     OutputFile,
     data_argument,
     force_option,
+    refuse_own_image,
     splits_option,
     tell_written,
 )
@@ -30,7 +31,7 @@ from yolor_cfg.cli.options import (
 from yolor_cfg.errors import count_of
 
 if TYPE_CHECKING:
-    from yolor_cfg.data.duplicates.findings import DuplicateGroup, Findings
+    from yolor_cfg.data.duplicates.findings import DuplicateGroup, Findings, PlacedImage
     from yolor_cfg.data.duplicates.links import LinkedImages
     from yolor_cfg.data.types import SplitName
 
@@ -92,8 +93,14 @@ def duplicates(
     force: bool,
 ) -> None:
     """Find images of DATA that are the same or nearly so, above all such that stand in two splits."""
+    from yolor_cfg.data.duplicates.findings import describe_links
+
     _check_outputs(sheet, kept, force=force)
-    found = _find(path, against, wanted, threshold=threshold, mirrors=mirrors)
+    images = _list_images(path, against, wanted)
+    for out in (sheet, kept):
+        if out is not None:
+            refuse_own_image(Path(out), (image.path for image in images))
+    found = describe_links(images, _link([image.path for image in images], threshold, mirrors=mirrors))
     if sheet is not None:
         _save_sheet(found, path, sheet, force=force)
     if kept is not None:
@@ -121,17 +128,14 @@ def _check_outputs(sheet: Path | None, kept: str | None, *, force: bool) -> None
         check_target(kept, fault=DataError, force=force)
 
 
-def _find(
-    path: str, against: str | None, wanted: tuple[SplitName, ...], *, threshold: float, mirrors: bool
-) -> Findings:
-    """The images of all sets, compared; progress is shown if it takes long."""
-    from yolor_cfg.data.duplicates.findings import describe_links, place_images
+def _list_images(path: str, against: str | None, wanted: tuple[SplitName, ...]) -> list[PlacedImage]:
+    """The images of all sets."""
+    from yolor_cfg.data.duplicates.findings import place_images
 
     parts = _list_splits(path, wanted)
     if against is not None:
         parts |= {f"against {name}": paths for name, paths in _list_splits(against, ()).items()}
-    images = place_images(parts)
-    return describe_links(images, _link([image.path for image in images], threshold, mirrors=mirrors))
+    return place_images(parts)
 
 
 def _list_splits(path: str, wanted: tuple[SplitName, ...]) -> dict[str, Sequence[str]]:
@@ -147,6 +151,7 @@ def _list_splits(path: str, wanted: tuple[SplitName, ...]) -> dict[str, Sequence
 
 
 def _link(paths: list[str], threshold: float, *, mirrors: bool) -> LinkedImages:
+    """The images compared; progress is shown if it takes long."""
     from tqdm import tqdm
 
     from yolor_cfg.data.duplicates.links import count_steps, link_images

@@ -12,7 +12,7 @@ import numpy as np
 from yolor_cfg.files import open_regular, read_regular
 from yolor_cfg.images.declared import FRAMES
 from yolor_cfg.images.read import silence_stderr
-from yolor_cfg.images.stacks import ARRAY_SUFFIX
+from yolor_cfg.images.stacks import ARRAY_SUFFIX, DAMAGED_ARRAY
 
 FIRST_BYTES, HEAD_BYTES = 2048, 1 << 17
 """The first are enough for most files; a JPEG may have a thumbnail and a profile before its frame header."""
@@ -27,18 +27,18 @@ def count_channels(paths: Sequence[str]) -> dict[int, int]:
 
 
 def read_channel_count(path: str) -> int:
-    """The channels of one file, as stored; 0 if it cannot be read."""
+    """The channels of one file, as stored, of several pages those of the first; 0 if it cannot be read."""
     try:
         with open_regular(path) as file:
             head = file.read(FIRST_BYTES)
             told = _declared_channels(head) or _declared_channels(head + file.read(HEAD_BYTES))
         return told or _decoded_channels(path)
-    except (OSError, cv2.error, ValueError):
+    except (OSError, cv2.error, *DAMAGED_ARRAY):
         return 0
 
 
 def _declared_channels(head: bytes) -> int:
-    """From the header of a PNG, a BMP or a JPEG; 0 for others."""
+    """From the header of a PNG or a JPEG; 0 for others."""
     if head.startswith(b"\x89PNG\r\n\x1a\n") and len(head) > 25:
         return PNG_CHANNELS.get(head[25], 0)
     if head.startswith(b"\xff\xd8"):
@@ -59,7 +59,7 @@ def _jpeg_channels(head: bytes) -> int:
 
 def _decoded_channels(path: str) -> int:
     if path.lower().endswith(ARRAY_SUFFIX):
-        shape = np.load(path, mmap_mode="r", allow_pickle=False).shape
+        shape = np.lib.format.open_memmap(path, mode="r").shape
         return int(shape[2]) if len(shape) == 3 else 1
     with silence_stderr:
         pixels = cv2.imdecode(np.frombuffer(read_regular(path), np.uint8), cv2.IMREAD_UNCHANGED)

@@ -5,6 +5,7 @@ Legend: N images, T boxes of all images, K classes.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -51,6 +52,11 @@ class ClassFigures(NamedTuple):
     crowds: int
     difficult: int
 
+    @property
+    def occurs(self) -> bool:
+        """Whether any label has it: a box, a crowd, a difficult object."""
+        return self.boxes + self.crowds + self.difficult > 0
+
 
 class DataFigures(NamedTuple):
     """The figures of N images: `side_bins` counts boxes by the root of their area, bin i from 2^(i/2) pixels
@@ -90,8 +96,8 @@ class DataFigures(NamedTuple):
 
     @property
     def absent(self) -> list[str]:
-        """The names of the classes without a box."""
-        return [one.name for one in self.classes if not one.boxes + one.crowds]
+        """The names of the classes that no label has."""
+        return [one.name for one in self.classes if not one.occurs]
 
     def to_json(self) -> dict[str, Any]:
         """As plain values; of classes that occur together the pairs with most images."""
@@ -128,9 +134,7 @@ def list_pairs(figures: DataFigures, most: int = MOST_PAIRS) -> list[dict[str, A
 def measure_data(table: LabelTable, fit: InputFit | None = None) -> DataFigures:
     """The figures of a table; with `fit` boxes are measured as the input shows them."""
     single = table.select_boxes(~table.crowd)
-    sides = single.sides * image_gains(table, fit)[single.owners]
-    areas = _scaled_areas(single, fit)
-    kinds = size_kinds(areas)
+    areas, aspects = _scaled_areas(single, fit), _scaled_aspects(single, fit)
     heights, widths = table.sizes.T
     truncated = is_truncated(single)
     return DataFigures(
@@ -147,12 +151,9 @@ def measure_data(table: LabelTable, fit: InputFit | None = None) -> DataFigures:
         common_sizes=_common_sizes(table.sizes),
         per_image=_spread(single.counts),
         objects=_count_objects(single.counts),
-        sizes=(int((kinds == 0).sum()), int((kinds == 1).sum()), int((kinds == 2).sum())),
+        sizes=count_sizes(areas),
         side_bins=_bin_sides(np.sqrt(areas)),
-        classes=[
-            _class_figures(table, single, k, areas=areas, aspects=sides[:, 0] / np.maximum(sides[:, 1], 1e-9))
-            for k in range(len(table.names))
-        ],
+        classes=list(_list_classes(table, single, areas=areas, aspects=aspects, truncated=truncated)),
         together=_count_together(single),
         centres=_map_centres(single),
     )
@@ -161,6 +162,12 @@ def measure_data(table: LabelTable, fit: InputFit | None = None) -> DataFigures:
 def size_kinds(areas: Numbers) -> Integers:
     """0 for small, 1 for medium, 2 for large boxes [T], by COCO's areas in pixels^2."""
     return np.searchsorted([SMALL, MEDIUM], areas, side="right")
+
+
+def count_sizes(areas: Numbers) -> tuple[int, int, int]:
+    """How many boxes [T] are small, medium and large by COCO's areas in pixels^2."""
+    small, medium, large = np.bincount(size_kinds(areas), minlength=3).tolist()
+    return small, medium, large
 
 
 def is_truncated(table: LabelTable) -> BoxFlags:
@@ -175,23 +182,39 @@ def _scaled_areas(table: LabelTable, fit: InputFit | None) -> Numbers:
     return np.asarray(table.areas * image_gains(table, fit)[table.owners].prod(axis=1))
 
 
-def _class_figures(
-    table: LabelTable, single: LabelTable, number: int, *, areas: Numbers, aspects: Numbers
-) -> ClassFigures:
-    own = single.classes == number
-    boxes, images = int(own.sum()), len(np.unique(single.owners[own]))
-    small, medium, large = np.bincount(size_kinds(areas[own]), minlength=3).tolist()
-    low, middle, high = np.quantile(aspects[own], (0.05, 0.5, 0.95)).tolist() if boxes else (0.0,) * 3
-    marked = table.select_boxes(table.classes == number)
-    return ClassFigures(
-        *(table.names[number], images, boxes, small, medium, large),
-        side=float(np.median(np.sqrt(areas[own]))) if boxes else 0.0,
-        aspect=(low, middle, high),
-        per_image=boxes / images if images else 0.0,
-        truncated=int(is_truncated(single.select_boxes(own)).sum()),
-        crowds=int((marked.crowd & ~marked.difficult).sum()),
-        difficult=int(marked.difficult.sum()),
-    )
+def _scaled_aspects(table: LabelTable, fit: InputFit | None) -> Numbers:
+    """Width / height [T] of the boxes in the input."""
+    sides = table.sides * image_gains(table, fit)[table.owners]
+    return np.asarray(sides[:, 0] / np.maximum(sides[:, 1], 1e-9))
+
+
+def _list_classes(
+    table: LabelTable, single: LabelTable, *, areas: Numbers, aspects: Numbers, truncated: BoxFlags
+) -> Iterator[ClassFigures]:
+    """The figures of each class. Boxes are sorted by class once: there may be thousands of classes."""
+    count = len(table.names)
+    order = np.argsort(single.classes, kind="stable")
+    ends = np.searchsorted(single.classes[order], np.arange(count + 1)).tolist()
+    crowds = np.bincount(table.classes[table.crowd & ~table.difficult], minlength=count).tolist()
+    difficult = np.bincount(table.classes[table.difficult], minlength=count).tolist()
+    for number, (start, end) in enumerate(pairwise(ends)):
+        own = order[start:end]
+        images, (small, medium, large) = len(np.unique(single.owners[own])), count_sizes(areas[own])
+        yield ClassFigures(
+            *(table.names[number], images, end - start, small, medium, large),
+            side=float(np.median(np.sqrt(areas[own]))) if len(own) else 0.0,
+            aspect=_spread_aspects(aspects[own]),
+            per_image=len(own) / images if images else 0.0,
+            truncated=int(truncated[own].sum()),
+            crowds=crowds[number],
+            difficult=difficult[number],
+        )
+
+
+def _spread_aspects(aspects: Numbers) -> tuple[float, float, float]:
+    """The 5 %, 50 % and 95 % quantiles."""
+    low, middle, high = np.quantile(aspects, (0.05, 0.5, 0.95)).tolist() if len(aspects) else (0.0,) * 3
+    return low, middle, high
 
 
 def _spread(values: Integers | Numbers) -> SizeFigures:

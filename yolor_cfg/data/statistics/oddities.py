@@ -87,12 +87,15 @@ def _image_pairs(table: LabelTable, rows: Integers) -> Iterator[Oddity]:
         pairs = np.stack([np.arange(len(rows) - 1), np.arange(1, len(rows))], axis=1)
     else:
         pairs = np.stack(np.triu_indices(len(rows), 1), axis=1)
-    one, other = rows[pairs[:, 0]], rows[pairs[:, 1]]
-    left, right = table.corners[one], table.corners[other]
-    overlap = (np.minimum(left[:, 2:], right[:, 2:]) - np.maximum(left[:, :2], right[:, :2])).clip(0)
-    common = overlap.prod(axis=1)
-    areas = table.sides.prod(axis=1)
+    corners = table.corners[rows]
+    areas = (corners[:, 2:] - corners[:, :2]).prod(axis=1)
+    one, other = pairs.T
+    ends, starts = (
+        np.minimum(corners[one, 2:], corners[other, 2:]),
+        np.maximum(corners[one, :2], corners[other, :2]),
+    )
+    common = (ends - starts).clip(0).prod(axis=1)
     alike = common >= SAME * (areas[one] + areas[other] - common)
-    for first, second in zip(one[alike].tolist(), other[alike].tolist(), strict=True):
+    for first, second in rows[pairs[alike]].tolist():
         kind = "duplicate" if table.classes[first] == table.classes[second] else "two classes"
         yield Oddity(kind, max(first, second), min(first, second))

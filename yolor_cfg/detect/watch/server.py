@@ -50,16 +50,6 @@ class Address(NamedTuple):
     host: str
     port: int
 
-    @property
-    def is_local(self) -> bool:
-        """Whether only this machine can reach it."""
-        if self.host == "localhost":
-            return True
-        try:
-            return ipaddress.ip_address(self.host).is_loopback
-        except ValueError:
-            return False
-
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"http://{host}:{self.port}/"
@@ -87,6 +77,8 @@ class FeedServer(ThreadingHTTPServer):
         self._connections = BoundedSemaphore(MOST_CONNECTIONS)
         super().__init__((address.host, address.port), FeedHandler)
         self.address = address._replace(port=self.server_address[1])
+        # Of the address that was found, not of the word: 127.1 is this machine too, and so are other names.
+        self.is_local = ipaddress.ip_address(str(self.server_address[0])).is_loopback
 
     def server_bind(self) -> None:
         """Without the look-up of a name that http.server makes here, which may take long."""
@@ -150,7 +142,7 @@ class FeedHandler(BaseHTTPRequestHandler):
         """Requests are not told."""
 
     def _answer(self) -> None:
-        if self.server.address.is_local and not self._names_this_machine():
+        if self.server.is_local and not self._names_this_machine():
             self._refuse(HTTPStatus.FORBIDDEN)
             return
         name = self.pages.get(self._asked_path())
@@ -171,7 +163,7 @@ class FeedHandler(BaseHTTPRequestHandler):
         would have its own there."""
         asked = self.headers.get("Host", "")
         host = re.sub(r":[0-9]*$", "", asked).lower()
-        own = self.server.address.host
+        own = self.server.address.host.lower()
         return host in (*LOCAL_NAMES, f"[{own}]" if ":" in own else own)
 
     def _refuse(self, status: HTTPStatus, **headers: str) -> None:

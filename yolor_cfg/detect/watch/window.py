@@ -118,10 +118,11 @@ def _keep(frame: Frame, drawn: Image, folder: Path) -> None:
 
 def _fit_screen(drawn: Image) -> Image:
     """BGR, no larger than a screen."""
-    scale = min(1.0, MOST_SIDE / max(drawn.shape[:2]))
+    scale = MOST_SIDE / max(drawn.shape[:2])
     shown = cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR)
     if scale < 1:
-        shown = cv2.resize(shown, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        height, width = (max(1, round(scale * side)) for side in drawn.shape[:2])
+        shown = cv2.resize(shown, (width, height), interpolation=cv2.INTER_AREA)
     return np.asarray(shown, np.uint8)
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 
 from yolor_cfg.data.types import Integers
+from yolor_cfg.report.elements import plain, wrap, wrap_svg
 
 ROW, LETTERS = 22, 22
 """Pixels of a bar with its space; characters of a name beside it."""
@@ -31,8 +31,8 @@ def bars_svg(rows: Sequence[tuple[str, Sequence[int]]]) -> str:
             width = room * part / most
             lines.append(_bar(x, y + 3, (width, ROW - 6), style=style, tip=f"{name}: {part:,}"))
             x += width
-        lines.append(_text(x + 6, y + 15, f"{sum(parts):,}", style="faint"))
-    return _svg(BARS, len(rows) * ROW, lines)
+        lines.append(_text(x + 6, y + 15, f"{sum(parts):,}", class_="faint"))
+    return wrap_svg(BARS, len(rows) * ROW, lines)
 
 
 def histogram_svg(counts: Sequence[int], labels: Sequence[str], *, x_label: str) -> str:
@@ -41,8 +41,8 @@ def histogram_svg(counts: Sequence[int], labels: Sequence[str], *, x_label: str)
     step = (WIDE - LEFT - RIGHT) / max(1, len(counts))
     every = max(1, round(len(counts) / NAMED))
     lines = [
-        f'<line class=line x1="{LEFT}" x2="{WIDE - RIGHT}" y1="{y:g}" y2="{y:g}"/>'
-        + _text(LEFT - 6, y + 4, f"{most * share:,.0f}", anchor="end", style="faint")
+        wrap("line", class_="line", x1=LEFT, x2=WIDE - RIGHT, y1=f"{y:g}", y2=f"{y:g}")
+        + _text(LEFT - 6, y + 4, f"{most * share:,.12g}", anchor="end", class_="faint")
         for share in (0, 0.5, 1)
         for y in (BASE - 150 * share,)
     ]
@@ -50,9 +50,9 @@ def histogram_svg(counts: Sequence[int], labels: Sequence[str], *, x_label: str)
         height, x = 150 * count / most, LEFT + number * step
         lines.append(_bar(x + step * 0.08, BASE - height, (step * 0.84, height), tip=f"{label}: {count:,}"))
         if number % every == 0:
-            lines.append(_text(x + step / 2, BASE + 16, label, anchor="middle", style="faint"))
+            lines.append(_text(x + step / 2, BASE + 16, label, anchor="middle", class_="faint"))
     lines.append(_text((LEFT + WIDE) / 2, BASE + 36, x_label, anchor="middle"))
-    return _svg(WIDE, BASE + 44, lines)
+    return wrap_svg(WIDE, BASE + 44, lines)
 
 
 def map_svg(counts: Integers, *, side: int = 320) -> str:
@@ -62,8 +62,8 @@ def map_svg(counts: Integers, *, side: int = 320) -> str:
         _cell(column * cell, row * cell, cell, share=count / most, tip=f"{count:,}")
         for (row, column), count in _entries(counts)
     ]
-    lines.append(f'<rect class=frame x="0.5" y="0.5" width="{side - 1}" height="{side - 1}"/>')
-    return _svg(side, side, lines)
+    lines.append(wrap("rect", class_="frame", x=0.5, y=0.5, width=side - 1, height=side - 1))
+    return wrap_svg(side, side, lines)
 
 
 def matrix_svg(counts: Integers, names: Sequence[str]) -> str:
@@ -73,15 +73,15 @@ def matrix_svg(counts: Integers, names: Sequence[str]) -> str:
     for number, name in enumerate(names):
         at = number * cell + cell / 2
         lines.append(_text(left - 8, top + at + 4, _cut(name), anchor="end"))
-        turn = f' transform="rotate(-50 {left + at:g} {top - 6})"'
-        lines.append(_text(left + at, top - 6, _cut(name, 14), more=turn))
+        turn = f"rotate(-50 {left + at:g} {top - 6})"
+        lines.append(_text(left + at, top - 6, _cut(name, 14), transform=turn))
     for (row, column), count in _entries(counts):
         share, place = count / max(1, int(counts[row, row])), (left + column * cell, top + row * cell)
         tip = f"{names[row]} and {names[column]}: {count:,} images, {share:.0%} of those with {names[row]}"
         lines.append(_cell(*place, cell, share=share, tip=tip))
     side = cell * len(names)
-    lines.append(f'<rect class=frame x="{left}" y="{top}" width="{side}" height="{side}"/>')
-    return _svg(left + side + 90, top + side + 4, lines)
+    lines.append(wrap("rect", class_="frame", x=left, y=top, width=side, height=side))
+    return wrap_svg(left + side + 90, top + side + 4, lines)
 
 
 def _entries(counts: Integers) -> list[tuple[tuple[int, int], int]]:
@@ -91,27 +91,19 @@ def _entries(counts: Integers) -> list[tuple[tuple[int, int], int]]:
 
 
 def _cell(x: float, y: float, side: float, *, share: float, tip: str) -> str:
-    color = f"rgba(var(--cell), {0.06 + 0.94 * share:.3f})"
-    place = f'x="{x:g}" y="{y:g}" width="{side:g}" height="{side:g}"'
-    return f'<rect {place} style="fill: {color}"><title>{escape(tip)}</title></rect>'
+    color = f"fill: rgba(var(--cell), {0.06 + 0.94 * share:.3f})"
+    place = {"x": f"{x:g}", "y": f"{y:g}", "width": f"{side:g}", "height": f"{side:g}"}
+    return wrap("rect", wrap("title", plain(tip)), **place, style=color)
 
 
 def _bar(x: float, y: float, size: tuple[float, float], *, tip: str, style: str = "bar") -> str:
-    width, height = size
-    place = f'x="{x:.1f}" y="{y:.1f}" width="{width:.1f}" height="{height:.1f}"'
-    return f'<rect class={style} {place} rx="1.5"><title>{escape(tip)}</title></rect>'
+    place = {"x": f"{x:.1f}", "y": f"{y:.1f}", "width": f"{size[0]:.1f}", "height": f"{size[1]:.1f}"}
+    return wrap("rect", wrap("title", plain(tip)), class_=style, **place, rx=1.5)
 
 
-def _text(x: float, y: float, words: str, *, anchor: str = "start", style: str = "", more: str = "") -> str:
-    kind = f" class={style}" if style else ""
-    return f'<text{kind} x="{x:g}" y="{y:g}" text-anchor="{anchor}"{more}>{escape(words)}</text>'
+def _text(x: float, y: float, words: str, *, anchor: str = "start", **more: str) -> str:
+    return wrap("text", plain(words), x=f"{x:g}", y=f"{y:g}", text_anchor=anchor, **more)
 
 
 def _cut(name: str, most: int = LETTERS) -> str:
     return name if len(name) <= most else name[: most - 1] + "…"
-
-
-def _svg(width: float, height: float, lines: Sequence[str]) -> str:
-    body = "\n".join(lines)
-    size = f'viewBox="0 0 {width:g} {height:g}" width="{width:g}" height="{height:g}"'
-    return f'<svg role=img {size} xmlns="http://www.w3.org/2000/svg">\n{body}\n</svg>\n'

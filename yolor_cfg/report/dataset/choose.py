@@ -13,16 +13,16 @@ import numpy as np
 
 from yolor_cfg.data.statistics.oddities import Oddity, find_oddities, odd_counts
 from yolor_cfg.data.statistics.table import InputFit, LabelTable, Numbers
+from yolor_cfg.data.types import Integers
 from yolor_cfg.errors import count_of
 from yolor_cfg.report.dataset.sheet import SheetPart
 from yolor_cfg.report.dataset.tiles import Thumbnail, crop_tile, image_tile
 
-ORDERS = ("random", "largest", "smallest", "most", "oddest")
-
 
 class SheetChoice(NamedTuple):
-    """How many images or objects are shown, in which of `ORDERS`, and the seed of a random order; for the
-    oddest ones the input that sides are measured in. With `bare` images without boxes are shown too."""
+    """How many images or objects are shown, in which order (random, largest, smallest, most or oddest), and
+    the seed of a random order; for the oddest ones the input that sides are measured in. With `bare` images
+    without boxes are shown too."""
 
     most: int
     order: str = "random"
@@ -33,26 +33,21 @@ class SheetChoice(NamedTuple):
 
 def image_part(table: LabelTable, choice: SheetChoice) -> SheetPart:
     """The chosen images with all of their boxes."""
-    images = np.flatnonzero((table.counts > 0) | choice.bare)
-    ranks = _image_ranks(table, choice)[images]
+    is_odd = choice.order == "oddest"
+    counts = odd_counts(table, find_oddities(table, choice.fit)) if is_odd else table.counts
+    images = np.flatnonzero((counts > 0) | (choice.bare and not is_odd))
+    ranks = _image_ranks(table, choice, counts)[images]
     chosen = images[np.argsort(ranks, kind="stable")][: choice.most]
-    odd = odd_counts(table, find_oddities(table, choice.fit)) if choice.order == "oddest" else table.counts
-    if choice.order == "oddest":
-        chosen = chosen[odd[chosen] > 0]
-    word = "odd label" if choice.order == "oddest" else "box"
-    tiles = [
-        image_tile(table, image, f"{os.path.basename(table.paths[image])}  {count_of(int(odd[image]), word)}")
-        for image in chosen.tolist()
-    ]
-    return SheetPart("", tiles)
+    word = "odd label" if is_odd else "box"
+    captions = (f"{os.path.basename(table.paths[i])}  {count_of(int(counts[i]), word)}" for i in chosen)
+    return SheetPart("", [image_tile(table, *one) for one in zip(chosen.tolist(), captions, strict=True)])
 
 
-def _image_ranks(table: LabelTable, choice: SheetChoice) -> Numbers:
-    """A number [N] for each image, the least first; equal ones stay in the order of the data set."""
-    if choice.order == "most":
-        return -table.counts.astype(np.float64)
-    if choice.order == "oddest":
-        return -odd_counts(table, find_oddities(table, choice.fit)).astype(np.float64)
+def _image_ranks(table: LabelTable, choice: SheetChoice, counts: Integers) -> Numbers:
+    """A number [N] for each image, the least first; equal ones stay in the order of the data set. `counts`
+    are of its boxes, or of its odd labels."""
+    if choice.order in ("most", "oddest"):
+        return -counts.astype(np.float64)
     if choice.order == "random":
         return np.random.default_rng(choice.seed).permutation(len(table.paths)).astype(np.float64)
     shares = _shares(table)

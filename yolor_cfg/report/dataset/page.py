@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from html import escape
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +17,7 @@ from yolor_cfg.files import replace_file
 from yolor_cfg.report.dataset.charts import bars_svg, histogram_svg, map_svg, matrix_svg
 from yolor_cfg.report.dataset.sheet import ContactSheet, SheetPart, read_page_part, tile_html
 from yolor_cfg.report.dataset.tiles import Thumbnail, crop_tile
+from yolor_cfg.report.elements import plain
 
 MOST_BARS, MOST_IN_MATRIX, ODD_TILES, TOP_PAIRS = 60, 40, 8, 20
 CLASS_HEADERS = (
@@ -47,19 +47,19 @@ class NetworkNote(NamedTuple):
 
 def write_page(summary: DataSummary, path: str | Path, *, note: NetworkNote | None, force: bool) -> None:
     """Write the page, whole or not at all; raises YolorError where a file exists, unless forced."""
-    data = draw_page(summary, note).encode("utf-8", "replace")
+    data = draw_page(summary, note).encode()
     replace_file(path, lambda file: file.write(data), fault=YolorError, force=force)
 
 
 def draw_page(summary: DataSummary, note: NetworkNote | None = None) -> str:
     """The page as text."""
-    title = escape(os.path.basename(summary.origin.rstrip("/")) or summary.origin)
+    title = plain(os.path.basename(summary.origin.rstrip("/")) or summary.origin)
     whole = summary.whole
     parts = [
         f"<!doctype html>\n<html lang=en>\n<meta charset=utf-8>\n<title>{title}: what is in it</title>\n"
         "<meta name=viewport content='width=device-width, initial-scale=1'>\n"
         f"<style>\n{read_page_part('page.css')}</style>\n<h1>{title}</h1>\n"
-        f"<p class=faint>{escape(summary.origin)} · {escape(summary.format)} · {measure_words(whole)}</p>\n",
+        f"<p class=faint>{plain(summary.origin)} · {plain(summary.format)} · {measure_words(whole)}</p>\n",
         _write_facts(whole),
         _splits(summary),
         _classes(summary),
@@ -123,15 +123,16 @@ def _splits(summary: DataSummary) -> str:
 def _classes(summary: DataSummary) -> str:
     """A bar for each class that occurs, a table, and the names of the others."""
     whole = summary.whole
-    ranked = sorted((one for one in whole.classes if one.boxes + one.crowds), key=lambda one: -one.boxes)
-    shown = ranked[:MOST_BARS]
+    occurring = [number for number, one in enumerate(whole.classes) if one.occurs]
+    ranked = sorted(occurring, key=lambda number: -whole.classes[number].boxes)
+    shown = [whole.classes[number] for number in ranked[:MOST_BARS]]
     bars = bars_svg([(one.name, (one.small, one.medium, one.large)) for one in shown])
     more = (
         f"<p class=faint>The {MOST_BARS} most frequent of {len(ranked)}.</p>"
         if len(ranked) > len(shown)
         else ""
     )
-    absent = f"<p class=faint>Without a box: {escape(', '.join(whole.absent))}.</p>" if whole.absent else ""
+    absent = f"<p class=faint>Without a box: {plain(', '.join(whole.absent))}.</p>" if whole.absent else ""
     words = (
         "<p class=faint>Side: the median root of the area. Width / height: the median, 5 % and 95 %. "
         f"At the border: boxes that reach the end of their image. {measure_words(whole).capitalize()}.</p>"
@@ -149,14 +150,14 @@ def _size_key() -> str:
     return f"<div class=key>{''.join(items)}</div>"
 
 
-def _class_rows(summary: DataSummary, ranked: Sequence[ClassFigures]) -> Iterator[Cells]:
+def _class_rows(summary: DataSummary, ranked: Sequence[int]) -> Iterator[Cells]:
     """The head and a row for each class, with its boxes in each of several splits at the end."""
     splits = summary.splits if len(summary.splits) > 1 else {}
     yield [*CLASS_HEADERS, *(f"in {name}" for name in splits)]
-    places = {one.name: number for number, one in enumerate(summary.whole.classes)}
-    for one in ranked:
-        counts = [(part.classes[places[one.name]].boxes, part.boxes) for part in splits.values()]
-        yield [*class_cells(one), *(f"{count:,} ({count / max(1, total):.1%})" for count, total in counts)]
+    for number in ranked:
+        counts = [(part.classes[number].boxes, part.boxes) for part in splits.values()]
+        shares = (f"{count:,} ({count / max(1, total):.1%})" for count, total in counts)
+        yield [*class_cells(summary.whole.classes[number]), *shares]
 
 
 def _shapes(whole: DataFigures) -> str:
@@ -256,12 +257,12 @@ def _pair(*sections: str) -> str:
 
 
 def _section(title: str, body: str) -> str:
-    return f"<section>\n<h2>{escape(title)}</h2>\n{body}</section>\n"
+    return f"<section>\n<h2>{plain(title)}</h2>\n{body}</section>\n"
 
 
 def _table(rows: Sequence[Cells], style: str = "") -> str:
     """The first row is the head."""
-    head, *body = ["".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in row) for tag, row in _tag_rows(rows)]
+    head, *body = ["".join(f"<{tag}>{plain(cell)}</{tag}>" for cell in row) for tag, row in _tag_rows(rows)]
     lines = "".join(f"<tr>{line}</tr>\n" for line in body)
     kind = f" class={style}" if style else ""
     table = f"<table{kind}>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{lines}</tbody></table>"

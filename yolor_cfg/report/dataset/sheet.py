@@ -8,7 +8,6 @@ from __future__ import annotations
 import base64
 import math
 from collections.abc import Iterator, Sequence
-from html import escape
 from importlib import resources
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -21,10 +20,10 @@ from yolor_cfg.files import replace_file
 from yolor_cfg.images.draw import FONT, drawable_name
 from yolor_cfg.images.types import Image
 from yolor_cfg.report.dataset.tiles import HEIGHT, WIDTH, Thumbnail, draw_tile
+from yolor_cfg.report.elements import plain
 from yolor_cfg.runs import encode_image
 
-PAGE, IMAGES = ".html", (".jpg", ".jpeg", ".png")
-SHEET_SUFFIXES = (*IMAGES, PAGE)
+PAGE = ".html"
 LARGE = 0.6
 """Of the letters of a title, as OpenCV scales them, where there is room."""
 GAP, CAPTION, TITLE = 8, 18, 34
@@ -116,13 +115,13 @@ def _fit_text(text: str) -> str:
 
 def _write_page(sheet: ContactSheet, file: BinaryIO) -> None:
     """The page, picture by picture."""
-    title = escape(sheet.title)
+    title = plain(sheet.title)
     head = f"<!doctype html>\n<html lang=en>\n<meta charset=utf-8>\n<title>{title}</title>\n"
     view = "<meta name=viewport content='width=device-width, initial-scale=1'>\n"
     file.write(f"{head}{view}<style>\n{read_page_part('page.css')}</style>\n<h1>{title}</h1>\n".encode())
     for part in sheet.parts:
         for text in _part_html(part):
-            file.write(text.encode("utf-8", "replace"))
+            file.write(text.encode())
 
 
 def read_page_part(name: str) -> str:
@@ -132,7 +131,7 @@ def read_page_part(name: str) -> str:
 
 def _part_html(part: SheetPart) -> Iterator[str]:
     """A section, picture by picture."""
-    title = f"<h2>{escape(part.title)}</h2>\n" if part.title else ""
+    title = f"<h2>{plain(part.title)}</h2>\n" if part.title else ""
     yield f"<section>\n{title}<div class=tiles>\n"
     yield from map(tile_html, part.tiles)
     yield "</div>\n</section>\n"
@@ -141,7 +140,7 @@ def _part_html(part: SheetPart) -> Iterator[str]:
 def tile_html(tile: Thumbnail) -> str:
     """One picture with its caption; its bytes are part of the page."""
     data = base64.b64encode(encode_jpeg(draw_tile(tile))).decode()
-    caption, path = escape(tile.caption), escape(tile.path, quote=True)
+    caption, path = plain(tile.caption), plain(tile.path)
     return (
         f'<figure title="{path}"><img width={WIDTH} height={HEIGHT} alt="{caption}" '
         f'src="data:image/jpeg;base64,{data}"><figcaption>{caption}</figcaption></figure>\n'

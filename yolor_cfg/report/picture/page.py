@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from html import escape
 from importlib import resources
 from typing import Any
 
+from yolor_cfg.report.elements import FONT, plain
 from yolor_cfg.report.layer_text import format_bytes
 from yolor_cfg.report.picture.colors import DARK, LIGHT, Theme, stride_color
 from yolor_cfg.report.picture.fold import fold_picture
 from yolor_cfg.report.picture.layout import Arrangement, arrange
 from yolor_cfg.report.picture.svg import (
-    FONT,
     draw_network,
     draw_tips,
     format_share,
@@ -32,8 +31,8 @@ def draw_page(picture: Picture) -> str:
     whole = arrange(picture)
     views = {"whole": whole, **({"folded": arrange(folded)} if folded != picture else {})}
     parts = {
-        "TITLE": escape(picture.title),
-        "TOTALS": escape(" · ".join(f"{name} {value}" for name, value in picture.totals)),
+        "TITLE": plain(picture.title),
+        "TOTALS": plain(" · ".join(f"{name} {value}" for name, value in picture.totals)),
         "COLORS": _write_colors(),
         "CSS": _read_part("graph.css"),
         "NETWORK": "\n".join([draw_tips(), *(_write_view(*view) for view in views.items())]),
@@ -67,7 +66,7 @@ def _write_variables(theme: Theme) -> str:
 
 def _write_legend(arranged: Arrangement) -> str:
     rows = (
-        f'{sample}<text x="{width + 7:g}" y="4">{escape(words)}</text>'
+        f'{sample}<text x="{width + 7:g}" y="4">{plain(words)}</text>'
         for sample, width, words in legend_items(arranged)
     )
     return "\n".join(f'<svg><g transform="translate(1 9)">{row}</g></svg>' for row in rows)

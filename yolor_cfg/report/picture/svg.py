@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from html import escape
 
+from yolor_cfg.report.elements import FONT, plain, wrap, wrap_svg, write_style
 from yolor_cfg.report.picture.colors import (
     DARK,
     LIGHT,
@@ -25,7 +25,6 @@ NAME_X, NARROW, WIDE = 33.0, 6.2, 6.7
 """Where the name of a layer starts in it; the widths of a letter and of a digit, to fit texts."""
 TITLE, LEGEND, LEAST_WIDTH = 60.0, 24.0, 560.0
 """In a file of its own: the height of the title above the network, of a line of the legend below it."""
-FONT = "Inter, 'Segoe UI', 'Helvetica Neue', 'DejaVu Sans', sans-serif"
 BASE_RULES = (
     f"text {{ font-family: {FONT}; font-size: 11px; }}",
     ".title { font-size: 12px; font-weight: 600; }",
@@ -42,31 +41,25 @@ BASE_RULES = (
 
 
 def draw_svg(arranged: Arrangement) -> str:
-    """The picture with its title and a legend, in the colours that the viewer prefers."""
+    """The picture with its title and a legend, in the colours that the viewer prefers, as an SVG file."""
     width = max(arranged.width, LEAST_WIDTH)
     rows = _arrange_legend(arranged, width - 2 * MARGIN)
-    height = arranged.height + TITLE + LEGEND * len(rows)
-    dark = "\n".join(theme_rules(DARK))
     picture = arranged.picture
     totals = " · ".join(f"{name} {value}" for name, value in picture.totals)
-    return "\n".join(
-        [
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}"'
-            f' width="{width:g}" height="{height:g}" role="img">',
-            f"<title>{escape(picture.title)}</title>",
-            f"<style>\n{style_rules(LIGHT)}\n@media (prefers-color-scheme: dark) {{\n{dark}\n}}\n</style>",
-            '<rect class="ground" width="100%" height="100%"/>',
-            f'<text class="heading" x="{MARGIN:g}" y="36">{escape(picture.title)}</text>',
-            f'<text class="faint" x="{MARGIN:g}" y="58">{escape(totals)}</text>',
-            draw_tips(),
-            f'<g transform="translate(0 {TITLE:g})">\n{draw_network(arranged)}\n</g>',
-            *(
-                f'<g transform="translate({MARGIN:g} {arranged.height + TITLE + LEGEND * place:g})">{row}</g>'
-                for place, row in enumerate(rows)
-            ),
-            "</svg>\n",
-        ]
-    )
+    parts = [
+        wrap("title", plain(picture.title)),
+        write_style([*BASE_RULES, *theme_rules(LIGHT)], theme_rules(DARK)),
+        wrap("rect", class_="ground", width="100%", height="100%"),
+        _write_text("heading", (MARGIN, 36), picture.title),
+        _write_text("faint", (MARGIN, 58), totals),
+        draw_tips(),
+        f'<g transform="translate(0 {TITLE:g})">\n{draw_network(arranged)}\n</g>',
+        *(
+            f'<g transform="translate({MARGIN:g} {arranged.height + TITLE + LEGEND * place:g})">{row}</g>'
+            for place, row in enumerate(rows)
+        ),
+    ]
+    return wrap_svg(width, arranged.height + TITLE + LEGEND * len(rows), parts)
 
 
 def style_rules(theme: Theme) -> str:
@@ -135,7 +128,7 @@ def _write_box(box: Rectangle) -> str:
 
 
 def _write_text(kind: str, place: Point, text: str) -> str:
-    return f'<text class="{kind}" x="{place[0]:g}" y="{place[1]:g}">{escape(text)}</text>'
+    return f'<text class="{kind}" x="{place[0]:g}" y="{place[1]:g}">{plain(text)}</text>'
 
 
 def format_share(share: float) -> str:
@@ -179,7 +172,7 @@ def _draw_layer(spot: Spot, tasks: tuple[str, ...], shade: int) -> str:
         shape = ""  # it is that of the layers around
     name = _shorten(layer.name, (room - 7 * bool(shape) - WIDE * len(shape)) / NARROW)
     parts = [
-        f"<title>{escape(describe_layer(layer))}</title>",
+        f"<title>{plain(describe_layer(layer))}</title>",
         *([f'<rect class="body" {_write_box(spot.box._replace(y=y + 3))} rx="4"/>'] if layer.folded else []),
         f'<rect class="body" {_write_box(spot.box)} rx="4"/>',
         *_draw_tasks(spot, tasks),
@@ -217,7 +210,7 @@ def _arrange_legend(arranged: Arrangement, width: float) -> list[str]:
         needed = size + 6 + NARROW * len(words)
         if x and x + needed > width:
             rows, x = [*rows, ""], 0.0
-        text = f'<text x="{size + 6:g}" y="4">{escape(words)}</text>'
+        text = f'<text x="{size + 6:g}" y="4">{plain(words)}</text>'
         rows[-1] += f'<g transform="translate({x:g} 0)">{sample}{text}</g>'
         x += needed + 22
     return rows

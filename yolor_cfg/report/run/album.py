@@ -13,8 +13,8 @@ import numpy as np
 from yolor_cfg.errors import YolorError
 from yolor_cfg.images.read import read_image
 from yolor_cfg.images.types import Image
+from yolor_cfg.report.elements import plain, wrap
 from yolor_cfg.report.run.boxes import draw_boxes
-from yolor_cfg.report.run.markup import plain, wrap
 
 MOST_BYTES = 3_000_000
 """Of all images of a page, as they are written in it: no page has more than 5 MB."""

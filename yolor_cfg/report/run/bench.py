@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from yolor_cfg.report.run.markup import PagePart, bar_of, number_cell, write_table
-from yolor_cfg.report.run.read import BENCH, RunFiles, list_objects, name_contestant
+from yolor_cfg.report.run.read import BENCH, RunFiles, name_contestant
+from yolor_cfg.runs import list_objects
 
 HEADER = ("what", "ms", "quartiles", "images/s", "speedup", "MiB", "difference")
 

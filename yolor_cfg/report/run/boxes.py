@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from yolor_cfg.report.run.markup import plain, wrap
+from yolor_cfg.report.elements import plain, wrap
 
 VERDICT_CLASSES = {
     "right": "right",

@@ -7,6 +7,7 @@ from string import ascii_uppercase
 from typing import Any
 
 from yolor_cfg.lang.text_diff import unified_diff
+from yolor_cfg.report.elements import plain, wrap
 from yolor_cfg.report.run.curves import Curve, Plot, Plots, palette_color
 from yolor_cfg.report.run.details import describe_times, format_option
 from yolor_cfg.report.run.figures import class_figures, run_figures, run_speeds
@@ -16,8 +17,6 @@ from yolor_cfg.report.run.markup import (
     change_of,
     fold_content,
     paragraph,
-    plain,
-    wrap,
     write_table,
 )
 from yolor_cfg.report.run.read import RunFiles, object_of

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from yolor_cfg.images.draw import class_color
-from yolor_cfg.report.run.markup import plain, wrap
+from yolor_cfg.report.elements import plain, wrap
 
 PALETTE = (
     *("#2f7ed8", "#d9480f", "#2b8a3e", "#9c36b5", "#c08a00", "#0b8c9a", "#c2255c", "#6a8a1f", "#7b6cf0"),

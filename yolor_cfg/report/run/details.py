@@ -6,17 +6,17 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from yolor_cfg.errors import CfgError
+from yolor_cfg.report.elements import plain, wrap
 from yolor_cfg.report.run.markup import (
     PagePart,
     fold_content,
     format_seconds,
     paragraph,
-    plain,
-    wrap,
     write_table,
 )
-from yolor_cfg.report.run.read import RunFiles, list_objects, object_of
+from yolor_cfg.report.run.read import RunFiles, object_of
 from yolor_cfg.report.run.training import show_told
+from yolor_cfg.runs import list_objects
 
 MOST_CFG = 400_000
 """Characters of a cfg that a page shows."""

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from yolor_cfg.report.elements import plain, wrap
 from yolor_cfg.report.run.markup import (
     bar_of,
     format_number,
     paragraph,
-    plain,
-    wrap,
     write_table,
 )
 

@@ -7,8 +7,9 @@ import statistics
 from collections.abc import Iterator
 from typing import Any
 
-from yolor_cfg.report.run.read import RunFiles, label_heads, list_objects, object_of
+from yolor_cfg.report.run.read import RunFiles, label_heads, object_of
 from yolor_cfg.report.run.training import score_names, speed_of, spent_seconds
+from yolor_cfg.runs import list_objects
 
 YOLOR_NAMES = {"precision": "P", "recall": "R", "f1": "F1"}
 ABSENT = -1

@@ -1,13 +1,12 @@
-"""HTML from values; all text is escaped here, so no other module writes a value into the page by itself."""
+"""The parts of a page that values become: numbers, cells, tables, folds."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from html import escape
 from typing import Any, NamedTuple
 
-from yolor_cfg.errors import printable
+from yolor_cfg.report.elements import plain, wrap
 
 DASH = "–"
 DAMAGES = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError)
@@ -30,21 +29,6 @@ class PagePart(NamedTuple):
     title: str
     build: Callable[[], str]
     group: str = ""
-
-
-def plain(value: object) -> str:
-    """Any value as text of the page."""
-    return escape(printable(str(value)))
-
-
-def wrap(name: str, content: str = "", **attributes: object) -> str:
-    """An element around HTML; an attribute `class_` is `class`, `data_sort` is `data-sort`."""
-    words = "".join(
-        f' {key.rstrip("_").replace("_", "-")}="{plain(value)}"'
-        for key, value in attributes.items()
-        if value is not None
-    )
-    return f"<{name}{words}>{content}</{name}>"
 
 
 def format_number(value: Any) -> str:

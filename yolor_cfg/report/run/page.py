@@ -10,12 +10,18 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from yolor_cfg.report.elements import plain, wrap
 from yolor_cfg.report.run.album import Album
 from yolor_cfg.report.run.bench import list_bench
 from yolor_cfg.report.run.compare import list_comparison
 from yolor_cfg.report.run.curves import Plots
 from yolor_cfg.report.run.details import list_details, list_numbers, list_problems
-from yolor_cfg.report.run.markup import DAMAGES, PagePart, list_lines, paragraph, plain, wrap
+from yolor_cfg.report.run.markup import (
+    DAMAGES,
+    PagePart,
+    list_lines,
+    paragraph,
+)
 from yolor_cfg.report.run.read import BENCH, RunFiles
 from yolor_cfg.report.run.testing import Part, list_test_parts
 from yolor_cfg.report.run.training import describe_data, list_training_parts

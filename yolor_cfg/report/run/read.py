@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 from yolor_cfg.errors import DataError, YolorError, count_of
 from yolor_cfg.files import read_bounded
 from yolor_cfg.lang.yaml_text import read_yaml
-from yolor_cfg.runs import RECORD, read_record
+from yolor_cfg.runs import RECORD, list_objects, read_record
 
 ARGS, ROWS, ROWS_JSON, METRICS, MODEL, ENVIRONMENT = (
     *("args.yaml", "results.csv", "metrics.jsonl", "metrics.json", "model.cfg"),
@@ -101,11 +101,6 @@ def name_contestant(one: dict[str, Any]) -> str:
     return f"{Path(str(one.get('cfg', ''))).stem}: {settings}, batch {one['batch']}"
 
 
-def list_objects(value: Any) -> list[dict[str, Any]]:
-    """The objects of what should be a list of them."""
-    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
-
-
 def object_of(value: Any) -> dict[str, Any]:
     """The value if it is an object, else an empty one."""
     return value if isinstance(value, dict) else {}
@@ -187,8 +182,7 @@ def _read_rows(folder: Path, problems: list[str]) -> Iterator[EpochRow]:
         if (folder / ROWS_JSON).exists():
             yield from _read_json_rows(folder / ROWS_JSON, problems)
         return
-    table: list[list[str]] = [*csv.reader(_read_text(path, problems).splitlines()), []]
-    header, *lines = table
+    header, *lines = _split_cells(_read_text(path, problems))
     cut = 0
     for line in filter(None, lines):
         row = _parse_row(header, line)
@@ -198,6 +192,14 @@ def _read_rows(folder: Path, problems: list[str]) -> Iterator[EpochRow]:
         problems.append(f"{ROWS}: damaged")
     elif cut:
         problems.append(f"{ROWS}: {count_of(cut, 'line')} cut or damaged, left out")
+
+
+def _split_cells(text: str) -> list[list[str]]:
+    """The lines of a CSV file, one at least; a line without anything for what is none."""
+    try:
+        return [*csv.reader(text.splitlines()), []]
+    except csv.Error:
+        return [[]]
 
 
 def _parse_row(header: list[str], line: list[str]) -> EpochRow | None:

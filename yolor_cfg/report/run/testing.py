@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from yolor_cfg.errors import count_of
 from yolor_cfg.evaluate.coco import COCO_DESCRIPTIONS
+from yolor_cfg.report.elements import plain, wrap
 from yolor_cfg.report.run.album import Album, show_classified, show_judged
 from yolor_cfg.report.run.boxes import VERDICT_CLASSES
 from yolor_cfg.report.run.curves import Curve, Plot, Plots, class_curves, palette_color
@@ -20,12 +21,11 @@ from yolor_cfg.report.run.markup import (
     format_number,
     number_cell,
     paragraph,
-    plain,
     tiles,
-    wrap,
     write_table,
 )
-from yolor_cfg.report.run.read import LABEL_KINDS, label_heads, list_objects, object_of
+from yolor_cfg.report.run.read import LABEL_KINDS, label_heads, object_of
+from yolor_cfg.runs import list_objects
 
 SPEED_NAMES = {"pre": "reading and preprocessing", "inference": "inference and decoding", "nms": "NMS"}
 CLASS_HEADER = ("class", "images", "labels", "P", "R", "F1", "AP50", "AP", "AP50 as YOLOR", "AP as YOLOR")

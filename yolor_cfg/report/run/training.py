@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from yolor_cfg.errors import count_of
+from yolor_cfg.report.elements import wrap
 from yolor_cfg.report.run.album import Album, show_sheet
 from yolor_cfg.report.run.curves import Curve, Plot, Plots, palette_color, rows_to_curves
 from yolor_cfg.report.run.drawings import draw_bars
@@ -18,14 +19,13 @@ from yolor_cfg.report.run.markup import (
     list_lines,
     paragraph,
     tiles,
-    wrap,
     write_pairs,
     write_table,
 )
 from yolor_cfg.report.run.read import EpochRow, RunFiles, object_of, thin_rows
+from yolor_cfg.runs import LOSS_COLUMNS
 
 PLACE_COLUMNS = ("epoch", "updates", "lr")
-LOSSES = ("loss", "box", "objectness", "classes", "labels", "identity", "joint")
 LARGE = "large_"
 ENDINGS = {
     "done": "finished",
@@ -77,7 +77,7 @@ def column_names(rows: Sequence[EpochRow]) -> list[str]:
 
 def is_loss(name: str) -> bool:
     """Whether a column is a loss: `loss`, `NAME.box`, `large_loss`."""
-    return name.rpartition(".")[2].removeprefix(LARGE) in LOSSES
+    return name.rpartition(".")[2].removeprefix(LARGE) in LOSS_COLUMNS
 
 
 def score_names(rows: Sequence[EpochRow]) -> list[str]:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from html import escape
 
-from yolor_cfg.errors import printable
+from yolor_cfg.report.elements import FONT, plain, wrap
 from yolor_cfg.report.picture.colors import DARK, LIGHT, Theme
-from yolor_cfg.report.picture.svg import FONT
 from yolor_cfg.report.scatter.svg import write_svg
 from yolor_cfg.report.scatter.types import Drawing
 
@@ -30,13 +28,12 @@ def write_page(
     """The text of the file: the chart, `rows` of a table under the first of them, those in `words` to the
     left, and notes."""
     head, *body = rows
-    title = escape(printable(scene.title))
     return "\n".join(
         [
             "<!doctype html>",
             '<html lang="en"><head><meta charset="utf-8">',
             '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            f"<title>{title}</title>",
+            wrap("title", plain(scene.title)),
             f"<style>\n:root {{ {_variables(LIGHT)} }}",
             f"@media (prefers-color-scheme: dark) {{ :root {{ color-scheme: dark; {_variables(DARK)} }} }}",
             f"{PAGE_RULES}\n</style></head><body>",
@@ -46,7 +43,7 @@ def write_page(
             "<tbody>",
             *(_write_row(row, "td", words) for row in body),
             "</tbody></table></div>",
-            *(f"<p>{escape(printable(note))}</p>" for note in notes),
+            *(wrap("p", plain(note)) for note in notes),
             "</body></html>\n",
         ]
     )
@@ -57,8 +54,8 @@ def _variables(theme: Theme) -> str:
 
 
 def _write_row(cells: Sequence[str], kind: str, words: Collection[int]) -> str:
-    classes = [' class="words"' if i in words else "" for i in range(len(cells))]
     written = (
-        f"<{kind}{told}>{escape(printable(cell))}</{kind}>" for told, cell in zip(classes, cells, strict=True)
+        wrap(kind, plain(cell), class_="words" if place in words else None)
+        for place, cell in enumerate(cells)
     )
-    return f"<tr>{''.join(written)}</tr>"
+    return wrap("tr", "".join(written))

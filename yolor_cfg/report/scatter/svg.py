@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from html import escape
-
-from yolor_cfg.errors import printable
+from yolor_cfg.report.elements import FONT, plain, wrap, wrap_svg, write_style
 from yolor_cfg.report.picture.colors import DARK, LIGHT, Theme
-from yolor_cfg.report.picture.svg import FONT
 from yolor_cfg.report.scatter.labels import RADIUS
 from yolor_cfg.report.scatter.types import Dot, Drawing, Stroke, Words
 
@@ -25,21 +22,15 @@ RULES = (
 
 def write_svg(scene: Drawing) -> str:
     """The text of the file."""
-    dark = "\n".join(_theme_rules(DARK))
-    rules = "\n".join([*RULES, *_theme_rules(LIGHT)])
-    return "\n".join(
-        [
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {scene.width:g} {scene.height:g}"'
-            f' width="{scene.width:g}" height="{scene.height:g}" role="img">',
-            f"<title>{_quote(scene.title)}</title>",
-            f"<style>\n{rules}\n@media (prefers-color-scheme: dark) {{\n{dark}\n}}\n</style>",
-            '<rect class="ground" width="100%" height="100%"/>',
-            *map(_write_stroke, scene.strokes),
-            *map(_write_dot, scene.dots),
-            *map(_write_words, scene.words),
-            "</svg>\n",
-        ]
-    )
+    parts = [
+        wrap("title", plain(scene.title)),
+        write_style([*RULES, *_theme_rules(LIGHT)], _theme_rules(DARK)),
+        wrap("rect", class_="ground", width="100%", height="100%"),
+        *map(_write_stroke, scene.strokes),
+        *map(_write_dot, scene.dots),
+        *map(_write_words, scene.words),
+    ]
+    return wrap_svg(scene.width, scene.height, parts)
 
 
 def _theme_rules(theme: Theme) -> list[str]:
@@ -54,28 +45,20 @@ def _theme_rules(theme: Theme) -> list[str]:
     ]
 
 
-def _quote(text: str) -> str:
-    return escape(printable(text))
-
-
 def _write_stroke(stroke: Stroke) -> str:
     path = "L".join(f"{x:.1f} {y:.1f}" for x, y in stroke.points)
-    color = f' stroke="{stroke.color}"' if stroke.color else ""
-    return f'<path class="stroke {stroke.kind}" d="M{path}"{color}/>'
+    return wrap("path", class_=f"stroke {stroke.kind}", d=f"M{path}", stroke=stroke.color or None)
 
 
 def _write_dot(dot: Dot) -> str:
-    kind, fill = ("disc", f' fill="{dot.color}"') if dot.is_filled else ("ring", "")
-    place = f'cx="{dot.x:.1f}" cy="{dot.y:.1f}" r="{RADIUS - 1:g}"'
-    role = "mark" if dot.told else "sample"
-    told = f"<title>{_quote(dot.told)}</title>" if dot.told else ""
-    return (
-        f'<circle class="{role} {kind}" {place} stroke="{dot.color}" stroke-width="2"{fill}>{told}</circle>'
-    )
+    kind = f"{'mark' if dot.told else 'sample'} {'disc' if dot.is_filled else 'ring'}"
+    place = {"cx": f"{dot.x:.1f}", "cy": f"{dot.y:.1f}", "r": f"{RADIUS - 1:g}"}
+    colors = {"stroke": dot.color, "stroke_width": 2, "fill": dot.color if dot.is_filled else None}
+    return wrap("circle", wrap("title", plain(dot.told)) if dot.told else "", class_=kind, **place, **colors)
 
 
 def _write_words(words: Words) -> str:
-    place = f'x="{words.x:.1f}" y="{words.y:.1f}"'
-    anchor = "" if words.anchor == "start" else f' text-anchor="{words.anchor}"'
-    turn = f' transform="rotate(-90 {words.x:g} {words.y:g})"' if words.is_upright else ""
-    return f'<text class="{words.kind}" {place}{anchor}{turn}>{_quote(words.text)}</text>'
+    place = {"x": f"{words.x:.1f}", "y": f"{words.y:.1f}"}
+    anchor = None if words.anchor == "start" else words.anchor
+    turn = f"rotate(-90 {words.x:g} {words.y:g})" if words.is_upright else None
+    return wrap("text", plain(words.text), class_=words.kind, **place, text_anchor=anchor, transform=turn)
