@@ -308,11 +308,16 @@ def known_classes(classes: Sequence[int | str], names: Sequence[str]) -> tuple[i
 
 def _known_class(label: int | str, names: Sequence[str]) -> int:
     """A name counts before a number; of names that differ in case alone the exact one is meant."""
-    if isinstance(label, str):
-        for spelling in (names, [name.lower() for name in names]):
-            word = label if spelling is names else label.lower()
-            if spelling.count(word) == 1:
-                return spelling.index(word)
+    for spell in (str, str.lower) if isinstance(label, str) else ():
+        numbers = [number for number, name in enumerate(names) if spell(name) == spell(label)]
+        if len(numbers) > 1:
+            found, allowed = (
+                f"{label}: {', '.join(map(str, numbers))}",
+                "a name of one class, or the number of a class",
+            )
+            raise CfgError("several classes of this network have this name", found=found, allowed=allowed)
+        if numbers:
+            return numbers[0]
     if str(label).isdecimal() and int(label) < len(names):
         return int(label)
     has_names = not all(name.isdecimal() for name in names)
