@@ -220,7 +220,7 @@ def test_a_name_that_several_classes_have_tells_their_numbers() -> None:
     names = ["cat", "dog", "Cat", "dog"]
     assert known_classes(["cat", "Cat", 3, "1"], names) == (0, 2, 3, 1)
     for name, numbers in (("dog", "1, 3"), ("CAT", "0, 2")):
-        with pytest.raises(CfgError, match="^several classes of this network have this name") as raised:
+        with pytest.raises(CfgError, match="^several classes have this name") as raised:
             known_classes([name], names)
         assert raised.value.found == f"{name}: {numbers}"
 
