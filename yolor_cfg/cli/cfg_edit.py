@@ -98,8 +98,8 @@ def set_classes(cfg: str, classes: int, data: str | None, dialect: str | None, *
     wanted = ClassCount(classes, _count_images(data) if data else 0)
     text = replace_classes(document, wanted, ReadOptions(dialect))
     write_change(document, text, Target(suffix=str(classes), **target))
-    note = f"the data needs {count_of(classes, 'name')} too: in its .names file, and as classes= in a .data file"
-    report_warnings((), [note])
+    needed = f"the data needs {count_of(classes, 'name')} too"
+    report_warnings((), [f"{needed}: in its .names file, and as classes= in a .data file"])
 
 
 @click.command("set-size")
