@@ -79,7 +79,7 @@ def test_similar_images_stay_in_one_split(tmp_path: Path) -> None:
             cv2.imwrite(str(root / f"images/{stem}_{number}.png"), cv2.resize(pixels, (96 + number, 80)))
     result = tiny.yolor("data", "split", root, "--val", 0.25)
     assert result.exit_code == 0, result.output
-    assert "8 similar images in 2 groups" in result.output
+    assert "8 similar images in 2 groups, each" in result.output
     parts = [open_data(tmp_path / "a_split", split=split, caches=False) for split in ("train", "val")]
     stems = [{Path(one.image).stem.split("_")[0] for one in part.samples} for part in parts]
     assert not stems[0] & stems[1] and len(parts[1].samples) == 4
