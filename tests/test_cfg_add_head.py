@@ -285,4 +285,4 @@ def test_the_weights_for_the_new_network_are_written_too(tmp_path: Path) -> None
     new = open_network(tmp_path / "a-p2.cfg", out).network
     assert_old_outputs_stay(old, new, add_head(old.graph, 2))
     refused = yolor(cfg, "P2", "-o", tmp_path / "c.cfg", "--weights", weights, out)
-    assert refused.exit_code == 2 and not (tmp_path / "c.cfg").exists()
+    assert refused.exit_code == 4 and not (tmp_path / "c.cfg").exists()

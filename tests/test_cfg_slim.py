@@ -295,7 +295,7 @@ def test_the_command_writes_cfg_and_weights_that_fit_and_tells_the_costs(tmp_pat
     with torch.no_grad():
         torch.testing.assert_close(small(images), network(images), rtol=1e-4, atol=1e-5)
     again = yolor(cfg, weights, "--ratio", "0.1")
-    assert again.exit_code == 2 and "--force" in again.stderr
+    assert again.exit_code == 4 and "--force" in again.stderr
     assert load_graph(cfg).nodes[7].shape.channels == 10
     assert yolor(cfg, weights, "--ratio", "1").exit_code == 2
     # A new file with the old text is written as well, and said to be.

@@ -128,6 +128,13 @@ def test_another_number_is_written_with_its_filters() -> None:
     assert head.section.mask == (0, 1) and head.section.num == 2 and head.inputs[0].channels == 2 * (5 + 3)
 
 
+def test_more_anchors_than_the_boxes_have_sizes_are_told() -> None:
+    result = run(cfg(), "--data", data(), "-n", 6, *QUICK)
+    assert result.exit_code == 0, result.output
+    assert "note: the new anchors have 3 sizes among 6: the boxes differ too little" in result.stderr
+    assert "the new anchors have" not in run(cfg(), "--data", "data", *QUICK).stderr
+
+
 def test_darknet_stretches_and_letter_box_does_not() -> None:
     folder = data(boxes=((48.0, 32.0),))
     for net, want in (("", [64, 64]), ("letter_box=1\n", [64, 128 / 3])):

@@ -210,7 +210,7 @@ def test_plain_darknet_gets_its_suffixes_and_can_keep_batch_norms(micro: Files, 
 
 def test_a_cfg_is_never_written_over(micro: Files, tmp_path: Path) -> None:
     (tmp_path / "out.cfg").write_text("mine")
-    assert "exists already" in convert(micro, micro.weights, tmp_path / "out.weights", "--fuse", code=2)
+    assert "exists already" in convert(micro, micro.weights, tmp_path / "out.weights", "--fuse", code=1)
     assert (tmp_path / "out.cfg").read_text() == "mine" and not (tmp_path / "out.weights").exists()
     beside = micro.cfg.with_suffix(".weights")
     assert "is the input cfg" in convert(micro, micro.weights, beside, "--fuse", "--force", code=2)
@@ -242,7 +242,7 @@ def test_a_folded_pair_gets_the_names_that_its_checkpoint_held(tiny: Files) -> N
     convert(tiny, tiny.weights, "without.weights", "--fuse")
     assert not Path("without.names").exists()
     Path("b.names").write_text("mine\n")
-    assert "b.names exists already" in convert(tiny, "a.pt", "b.weights", "--fold-implicit", code=2)
+    assert "b.names: exists already" in convert(tiny, "a.pt", "b.weights", "--fold-implicit", code=3)
     assert Path("b.names").read_text() == "mine\n" and not Path("b.weights").exists()
 
 

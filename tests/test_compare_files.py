@@ -16,10 +16,11 @@ from onnx.helper import make_node
 from onnx.numpy_helper import from_array, to_array
 
 from yolor_cfg.analysis.compare.causes import Diagnosis, FaultFinder, diagnose
-from yolor_cfg.analysis.compare.compare import ABSENT, EQUAL, NetworkComparison, compare_layers
+from yolor_cfg.analysis.compare.compare import ABSENT, DIFFERS, EQUAL, NetworkComparison, compare_layers
 from yolor_cfg.analysis.compare.files import ComparedFile
 from yolor_cfg.analysis.compare.layers import LayerRun
 from yolor_cfg.analysis.compare.picture import fit_picture, other_fits
+from yolor_cfg.analysis.compare.sources import network_values
 from yolor_cfg.export.formats import ExportOptions
 from yolor_cfg.export.onnx_file import DEFAULT_SETTINGS, OnnxSettings
 from yolor_cfg.export.run import export_network
@@ -28,6 +29,7 @@ from yolor_cfg.lang.syntax import parse
 from yolor_cfg.model import Network
 from yolor_cfg.rewrite.equality import seed_tensors
 from yolor_cfg.rewrite.faster import rewrite_for_speed
+from yolor_cfg.rewrite.to_darknet import to_plain_darknet
 
 Fault = Callable[[onnx.ModelProto], object]
 IMPLICIT = """[net]
@@ -236,3 +238,19 @@ def test_a_file_that_fits_pictures_is_compared_on_one(tmp_path: Path) -> None:
         assert found.is_equal == is_equal
     (why,) = diagnose(run, found, other_fits(picture, network.graph))
     assert why and "stretched as by C Darknet" in why.causes[0].text
+
+
+def test_a_layer_that_a_head_which_agrees_takes_in_does_not_differ() -> None:
+    """Plain Darknet has the logistic of the predictions in the convolution: its values are not ours there."""
+    network = Network(build_graph(parse(IMPLICIT), ReadOptions("yolor"))).eval()
+    with torch.no_grad():
+        seed_tensors(network, torch.Generator().manual_seed(0))
+    run = LayerRun(network, plain.images_of(network))
+    for factor, verdict in ((1.0, ABSENT), (1.5, DIFFERS)):
+        other = to_plain_darknet(network).eval()
+        (*_, convolution) = [one for one in other.modules() if isinstance(one, torch.nn.Conv2d)]
+        convolution.weight.data.mul_(factor)
+        values = network_values(run, other, title="", tolerance=1e-4, find_value=FaultFinder(run, 1e-4, {}))
+        found = compare_layers(run, values)
+        assert found.is_equal == (factor == 1)
+        assert found.layers[4].verdict == verdict and (found.layers[7].verdict == EQUAL) == (factor == 1)

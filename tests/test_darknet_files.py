@@ -8,9 +8,9 @@ import tiny_detector as tiny
 import torch
 
 from yolor_cfg import DataError, Detections
-from yolor_cfg.detect.darknet_files import COCO_IDS, WantedFile, darknet_files
+from yolor_cfg.detect.darknet_files import COCO_IDS, WantedFile, check_sources, darknet_files
 from yolor_cfg.detect.darknet_text import format_image
-from yolor_cfg.detect.sources import Frame
+from yolor_cfg.detect.sources import Frame, ImageFile, Video
 
 NAMES = ("cat", "dont_show_people", "dog")
 
@@ -66,6 +66,14 @@ def test_cocos_ids_come_from_the_names_of_images(tmp_path: Path) -> None:
         write("coco", tmp_path / "b.json", "street.jpg")
     with pytest.raises(DataError, match="COCO has fewer classes"):
         write("coco", tmp_path / "b.json", names=tuple(map(str, range(81))))
+
+
+def test_an_image_without_an_id_of_coco_is_told_before_any_is_read() -> None:
+    sources = [ImageFile("a/000139.jpg"), Video("b/12.mp4"), ImageFile("street.jpg")]
+    with pytest.raises(DataError, match=r"^street\.jpg: the name of the image tells no id of COCO"):
+        check_sources([WantedFile("json", "a.json"), WantedFile("coco", "b.json")], sources)
+    check_sources([WantedFile("coco", "b.json")], sources[:2])
+    check_sources([WantedFile("voc", "b")], sources)
 
 
 def test_vocs_pixels_count_from_1_and_a_class_is_no_folder(tmp_path: Path) -> None:

@@ -363,6 +363,42 @@ def test_json_sizes_that_fit_the_other_exif_orientation_are_reported(tmp_path: P
     assert note.kind == "note" and note.reason.startswith("1 image has height and width exchanged")
 
 
+@pytest.mark.parametrize(
+    ("size", "note"),
+    [
+        ((40, 20), ""),
+        ((0, 0), ""),
+        ((20, 40), "1 image has height and width exchanged in the annotations: the boxes fit the other EXIF"),
+        ((80, 40), "1 image has another size in the {}: boxes are "),
+    ],
+)
+def test_another_size_of_the_image_in_its_annotations_is_told(
+    tmp_path: Path, size: tuple[int, int], note: str
+) -> None:
+    """The file has 40 x 20 pixels (width x height); no box tells it by leaving the image."""
+    for folder in ("voc/JPEGImages", "coco"):
+        (tmp_path / folder).mkdir(parents=True)
+        cv2.imwrite(str(tmp_path / folder / "a.png"), np.zeros((20, 40, 3), np.uint8))
+    width, height = size
+    (tmp_path / "voc/Annotations").mkdir()
+    (tmp_path / "voc/Annotations/a.xml").write_text(
+        f"<annotation><size><width>{width}</width><height>{height}.0</height></size><object><name>cat</name>"
+        "<bndbox><xmin>3</xmin><ymin>5</ymin><xmax>10</xmax><ymax>16</ymax></bndbox></object></annotation>"
+    )
+    image = {"id": 1, "file_name": "a.png", "width": width, "height": height}
+    box = {"id": 1, "image_id": 1, "category_id": 1, "bbox": [2, 4, 8, 12]}
+    document = {"images": [image], "annotations": [box], "categories": [{"id": 1, "name": "cat"}]}
+    (tmp_path / "coco/a.json").write_text(json.dumps(document))
+    for place, words, parts in (("voc", "XML", (40, 20)), ("coco/a.json", "JSON", size)):
+        data = open_data(tmp_path / place)
+        notes = [problem.reason for problem in data.problems if problem.kind == "note"]
+        assert len(notes) == bool(note) and all(one.startswith(note.format(words)) for one in notes)
+        width, height = parts if all(parts) else (40, 20)
+        assert data.samples[0].boxes_xywh[0].tolist() == pytest.approx(
+            [6 / width, 10 / height, 8 / width, 12 / height]
+        )
+
+
 def test_classes_are_matched_by_name_and_other_sets_are_shown(tmp_path: Path) -> None:
     data = open_data(coco(tmp_path), caches=False)
     assert (data.names, data.category_ids) == (("cat", "dog", "owl"), (3, 7, 90))

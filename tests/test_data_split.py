@@ -1,6 +1,8 @@
 """Splits: every class in its share, similar images together, what stands in two splits told."""
 
 import json
+import shlex
+import shutil
 from pathlib import Path
 
 import cv2
@@ -79,7 +81,7 @@ def test_similar_images_stay_in_one_split(tmp_path: Path) -> None:
             cv2.imwrite(str(root / f"images/{stem}_{number}.png"), cv2.resize(pixels, (96 + number, 80)))
     result = tiny.yolor("data", "split", root, "--val", 0.25)
     assert result.exit_code == 0, result.output
-    assert "8 similar images in 2 groups" in result.output
+    assert "8 similar images in 2 groups, each" in result.output
     parts = [open_data(tmp_path / "a_split", split=split, caches=False) for split in ("train", "val")]
     stems = [{Path(one.image).stem.split("_")[0] for one in part.samples} for part in parts]
     assert not stems[0] & stems[1] and len(parts[1].samples) == 4
@@ -93,6 +95,19 @@ def test_images_that_are_all_alike_are_divided_one_by_one_and_that_is_told(tmp_p
     result = tiny.yolor("data", "split", root, "--val", 0.5, "--out", tmp_path / "b")
     assert result.exit_code == 0 and "too similar" in result.output
     assert len(open_data(tmp_path / "b", split="val", caches=False).samples) == 3
+
+
+def test_a_command_that_a_message_tells_can_be_pasted(tmp_path: Path) -> None:
+    root = layouts.label_studio(tmp_path / "my 'first' data", SPLITS)
+    divided = root.with_name(f"{root.name}_split")
+    checked = tiny.yolor("data", "check", root)
+    refused = tiny.yolor("data", "stats", root, "--split", "val")
+    assert "no val split" in checked.stderr and "no val split" in refused.stderr
+    for told in (checked, refused):
+        _, command, *_ = told.stderr.split("`")
+        _, *words = shlex.split(command)
+        assert tiny.yolor(*words).exit_code == 0 and divided.is_dir()
+        shutil.rmtree(divided)
 
 
 def test_a_divided_set_is_divided_anew_only_when_asked(tmp_path: Path) -> None:

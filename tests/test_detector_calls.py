@@ -13,6 +13,7 @@ from tiny_detector import photo, save, text, write, yolor
 
 import yolor_cfg
 from yolor_cfg import CfgError, DataError, Detection, Detections, Detector, MissingExtra, YolorError
+from yolor_cfg.detect.base import known_classes
 from yolor_cfg.detect.inputs import load_image
 from yolor_cfg.weights.checkpoint import save_checkpoint
 from yolor_cfg.weights.darknet import write_weights
@@ -213,6 +214,15 @@ def test_conf_iou_classes_and_max_det_hold_for_one_call(detector: Detector) -> N
     assert len(detector(photo(), conf=0, iou=0.0)) < len(everything)
     assert len(detector(photo(), conf=0, max_det=1)) == 1
     same(detector(photo()), want)
+
+
+def test_a_name_that_several_classes_have_tells_their_numbers() -> None:
+    names = ["cat", "dog", "Cat", "dog"]
+    assert known_classes(["cat", "Cat", 3, "1"], names) == (0, 2, 3, 1)
+    for name, numbers in (("dog", "1, 3"), ("CAT", "0, 2")):
+        with pytest.raises(CfgError, match="^several classes have this name") as raised:
+            known_classes([name], names)
+        assert raised.value.found == f"{name}: {numbers}"
 
 
 @pytest.mark.parametrize(

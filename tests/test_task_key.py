@@ -203,7 +203,7 @@ def test_the_weights_of_a_task_have_its_cfg_beside_them(files, tmp_path, stated)
     assert "task=" not in (tmp_path / "dusk.cfg").read_text()
     assert (tmp_path / "dusk.names").read_text() == "a\nb\nc\n"
     for words, said in (
-        ((tmp_path / "tasks.weights", "--task", "day"), "tasks.cfg exists already"),
+        ((tmp_path / "tasks.weights", "--task", "day"), "tasks.cfg: exists already"),
         (
             (tmp_path / "part.weights", "--task", "day", "--upto", "1"),
             "--upto counts the layers of the whole",

@@ -293,8 +293,12 @@ def test_the_command_writes_the_file_and_prints_changes_and_proof(here: Path) ->
     assert "max difference " in result.stdout and "variances of 3 batch norms" in result.stderr
     assert read((here / "out.cfg").read_text()).dialect.name == "yolor"
     again = run(here / "here.cfg", "--to", "yolor", "-o", here / "out.cfg")
-    assert again.exit_code == 2 and "exists already" in again.stderr
+    assert again.exit_code == 1 and "exists already" in again.stderr
     assert run(here / "here.cfg", "--to", "yolor", "-o", here / "out.cfg", "--force").exit_code == 0
+    gone = run(here / "gone.cfg", "--to", "yolor", "-o", here / "out.cfg", "--force")
+    assert gone.exit_code == 2 and "the cfg cannot be read" in gone.stderr
+    own = run(here / "out.cfg", "--to", "yolor", "-o", here / "out.cfg", "--force")
+    assert own.exit_code == 2 and "is the input cfg" in own.stderr
 
 
 def test_a_refused_network_has_exit_code_2_and_no_file(here: Path) -> None:

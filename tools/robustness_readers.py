@@ -19,7 +19,7 @@ from robustness_networks import read_network_file
 
 from yolor_cfg import count
 from yolor_cfg.data.formats.coco import list_document
-from yolor_cfg.data.formats.voc_xml import read_objects
+from yolor_cfg.data.formats.voc_xml import read_voc
 from yolor_cfg.data.formats.yolo import list_images
 from yolor_cfg.data.labels import check_rows, parse_labels
 from yolor_cfg.errors import DataError, WeightsError, YolorError
@@ -256,7 +256,7 @@ def _read_coco(given: Input) -> None:
 
 def read_voc_file(given: Input) -> None:
     """The objects of an annotation; what is wrong with it comes as text."""
-    found = read_objects(str(given.path))
+    found = read_voc(str(given.path))
     if isinstance(found, str):
         raise DataError(found)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Sequence
 from typing import TypedDict, Unpack
 
@@ -68,6 +69,11 @@ def printable(text: str) -> str:
 def escape(text: str) -> str:
     """Like `printable`, for a name or another part of a line: line ends and tabs are escaped too."""
     return text if is_plain(text) else SPLITTING.sub(_write_escape, text)
+
+
+def as_word(path: object) -> str:
+    """A path as one word of a command that a message tells, ready to be pasted into a shell."""
+    return escape(shlex.quote(str(path)))
 
 
 def is_plain(text: str) -> bool:

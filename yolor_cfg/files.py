@@ -280,6 +280,14 @@ def check_target(path: StrPath, *, fault: type[YolorError], force: bool = False)
     return target
 
 
+def is_same_file(path: StrPath, other: StrPath) -> bool:
+    """Whether both lead to one file; not where there is none."""
+    try:
+        return os.path.samefile(path, other)
+    except OSError:
+        return False
+
+
 def _exists_error(target: Path, fault: type[YolorError]) -> YolorError:
     return fault("exists already", path=str(target), hint="use --force to overwrite it, or give another name")
 

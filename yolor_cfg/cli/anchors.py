@@ -237,9 +237,19 @@ def _find_anchors(
     changed = build_graph(parse(text, graph.path), reading)
     new = _used_anchors(changed)
     better = goal.rank(boxes, new) > goal.rank(boxes, old)
+    report_warnings((), _equal_notes(new))
     return AnchorSearchResult(
         (graph, changed), labeled, small, (old, new), (before, measure_fit(boxes, new)), better
     )
+
+
+def _equal_notes(anchors: Shapes) -> list[str]:
+    """Two equal anchors compete for the same boxes."""
+    import numpy as np
+
+    number = len(np.unique(anchors, axis=0))
+    same = f"the new anchors have {count_of(number, 'size')} among {len(anchors)}"
+    return [f"{same}: the boxes differ too little for so many"] if number < len(anchors) else []
 
 
 def _used_anchors(graph: Graph) -> Shapes:

@@ -91,14 +91,15 @@ def set_classes(cfg: str, classes: int, data: str | None, dialect: str | None, *
     N * 2000, at least 6000 and the number of training images; steps at 80 % and 90 % of it.
     """
     from yolor_cfg.analysis.class_edit import ClassCount, replace_classes
+    from yolor_cfg.errors import count_of
     from yolor_cfg.graph import ReadOptions, read_document
 
     document = read_document(cfg)
     wanted = ClassCount(classes, _count_images(data) if data else 0)
     text = replace_classes(document, wanted, ReadOptions(dialect))
     write_change(document, text, Target(suffix=str(classes), **target))
-    note = f"the data needs {classes} names too: in its .names file, and as classes= in a .data file"
-    report_warnings((), [note])
+    needed = f"the data needs {count_of(classes, 'name')} too"
+    report_warnings((), [f"{needed}: in its .names file, and as classes= in a .data file"])
 
 
 @click.command("set-size")

@@ -14,7 +14,7 @@ from yolor_cfg.cli.cfg_edit import (
     write_change,
 )
 from yolor_cfg.cli.options import TextParam, cfg_argument, dialect_option, report_warnings
-from yolor_cfg.errors import count_of
+from yolor_cfg.errors import as_word, count_of
 
 if TYPE_CHECKING:
     from yolor_cfg.analysis.head_add import AddedHead
@@ -98,12 +98,12 @@ def _save_weights(opened: LoadedNetwork, added: AddedHead, weights: tuple[str, s
 
 def _describe(graph: Graph, added: AddedHead, path: str) -> list[str]:
     """What to know about the weights of the old network, and about YOLOR's own program."""
-    last, notes = len(graph.nodes) - 1, []
+    last, name = len(graph.nodes) - 1, as_word(path)
     span = f"{added.start} to {added.start + added.size - 1}"
-    notes = [f"new: {count_of(added.size, 'layer')}, {span}; anchors for your boxes: yolor anchors {path}"]
+    notes = [f"new: {count_of(added.size, 'layer')}, {span}; anchors for your boxes: yolor anchors {name}"]
     if added.is_behind:
         kept = f"layers 0 to {last} are where they were"
-        notes.append(f"{kept}: yolor train {path} --weights OLD takes the weights of the old network")
+        notes.append(f"{kept}: yolor train {name} --weights OLD takes the weights of the old network")
     else:
         moved = f"layers {added.start} to {last} are {added.size} further on"
         notes.append(f"{moved}: --weights OLD NEW writes the weights of the old network for the new one")

@@ -24,6 +24,8 @@ from yolor_cfg.cli.options import (
     report_warnings,
     task_option,
 )
+from yolor_cfg.errors import CfgError, WeightsError, YolorError
+from yolor_cfg.files import check_target, is_same_file, replace_file
 
 if TYPE_CHECKING:
     from yolor_cfg.graph import Graph
@@ -122,10 +124,10 @@ def _check_targets(cfg: str, path: str, weights: tuple[str, str] | None, *, forc
     if weights:
         suffix = Path(weights[1]).suffix
         check_format(weights[1], as_weights=suffix == ".weights", upto=None, names=None)
-    for name in (path, *(weights or ())[1:]):
-        if Path(name).exists() and (not force or (name == path and Path(name).samefile(cfg))):
-            way = "give OUT another name" + ("" if force else ", or use --force")
-            raise click.UsageError(f"{name} exists already: {way}")
+        check_target(weights[1], fault=WeightsError, force=force)
+    if is_same_file(path, cfg):
+        raise click.UsageError(f"{path} is the input cfg: give OUT another name")
+    check_target(path, fault=YolorError, force=force)
 
 
 def _open(
@@ -158,7 +160,6 @@ def _refuse_several_tasks(graph: Graph) -> Graph:
 
 
 def _make(graph: Graph, opened: LoadedNetwork | None, *, to: str, path: str) -> TranslatedFile:
-    from yolor_cfg.errors import CfgError
     from yolor_cfg.rewrite.equality import carry_tensors, prove_equal, tensor_notes
     from yolor_cfg.rewrite.translate import translate as rewrite
 
@@ -188,11 +189,8 @@ def _fold(opened: LoadedNetwork) -> TranslatedFile:
 
 
 def _write_cfg(graph: Graph, path: str, *, force: bool) -> None:
-    from yolor_cfg.errors import CfgError
-    from yolor_cfg.files import replace_file
-
     data = graph.document.text.encode(graph.document.encoding)
-    replace_file(path, lambda file: file.write(data), fault=CfgError, force=force)
+    replace_file(path, lambda file: file.write(data), fault=YolorError, force=force)
 
 
 def _report(

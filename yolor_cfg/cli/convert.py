@@ -16,7 +16,8 @@ from yolor_cfg.cli.networks import (
     save_weights,
 )
 from yolor_cfg.cli.options import dialect_option, print_stderr, report_warnings, strict_option, task_option
-from yolor_cfg.errors import count_of
+from yolor_cfg.errors import DataError, YolorError, count_of
+from yolor_cfg.files import check_target, is_same_file, replace_file
 
 if TYPE_CHECKING:
     from yolor_cfg.weights.loading import LoadedNetwork
@@ -185,9 +186,9 @@ def _check_folding(target: str, cfg: str, *, folds: bool, upto: int | None, forc
         raise click.UsageError(
             "--upto counts the layers of the original cfg, so it cannot be combined with folding"
         )
-    if beside.exists() and beside.samefile(cfg):
+    if is_same_file(beside, cfg):
         raise click.UsageError(f"{beside} is the input cfg: give OUT another name")
-    _check_free(beside, force=force)
+    check_target(beside, fault=YolorError, force=force)
 
 
 def _check_plain(*, plain: bool, keep_bn: bool, reader: str | None) -> None:
@@ -197,13 +198,8 @@ def _check_plain(*, plain: bool, keep_bn: bool, reader: str | None) -> None:
 
 def _names_path(target: str, *, force: bool) -> Path:
     beside = Path(target).with_suffix(".names")
-    _check_free(beside, force=force)
+    check_target(beside, fault=DataError, force=force)
     return beside
-
-
-def _check_free(beside: Path, *, force: bool) -> None:
-    if beside.exists() and not force:
-        raise click.UsageError(f"{beside} exists already: give OUT another name, or use --force")
 
 
 def _implicit_record(opened: LoadedNetwork) -> dict[str, Any] | None:
@@ -243,21 +239,16 @@ def _fold_network(opened: LoadedNetwork) -> LoadedNetwork:
 
 
 def _write_cfg(opened: LoadedNetwork, target: str, *, force: bool) -> None:
-    from yolor_cfg.errors import CfgError
-    from yolor_cfg.files import replace_file
     from yolor_cfg.graph import stated_text
 
     graph, beside = opened.network.graph, _target_cfg_path(target)
     data = stated_text(graph).encode(graph.document.encoding)
-    replace_file(beside, lambda file: file.write(data), fault=CfgError, force=force)
+    replace_file(beside, lambda file: file.write(data), fault=YolorError, force=force)
     print_stderr(f"{beside}: {count_of(len(graph.nodes), 'section')}", "green")
 
 
 def _write_names(names: tuple[str, ...], beside: Path | None, *, force: bool) -> None:
     """A .names file, if one is wanted, one name a line, beside weights that hold none."""
-    from yolor_cfg.errors import DataError
-    from yolor_cfg.files import replace_file
-
     if beside is None:
         return
     data = "".join(f"{' '.join(name.split())}\n" for name in names).encode()

@@ -101,7 +101,8 @@ def detect(paths: tuple[str, ...], sources: tuple[str, ...], **options: Any) -> 
     if output["shard"]:
         _detect_shard(files, detector, frames, options={**options, **output})
         return
-    with saving_darknet(output, detector.names, _choose_show(output)) as show, watching(output) as watch:
+    saving = saving_darknet(output, detector.names, _choose_show(output), sources=frames.items)
+    with saving as show, watching(output) as watch:
         folder = new_folder(*_choose_folder(output))
         with ResultsWriter(folder, _make_output_options(output)) as results, _told_at_end(frames):
             how = RunOptions(output["workers"], results.draw)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ from yolor_cfg.cli.options import TextParam, echo
 if TYPE_CHECKING:
     from yolor_cfg.detect.darknet_files import WantedFile
     from yolor_cfg.detect.detections import Detections
-    from yolor_cfg.detect.sources import Frame
+    from yolor_cfg.detect.sources import Frame, MediaSource
 
     ShowDetections = Callable[[Frame, Detections], None]
 
@@ -91,14 +91,15 @@ def darknet_show(output: dict[str, Any]) -> ShowDetections | None:
 
 @contextmanager
 def saving_darknet(
-    output: dict[str, Any], names: Sequence[str], show: ShowDetections
+    output: dict[str, Any], names: Sequence[str], show: ShowDetections, *, sources: Iterable[MediaSource]
 ) -> Iterator[ShowDetections]:
-    """A `show` that also writes the files of --save-darknet."""
+    """A `show` that also writes the files of --save-darknet, on what is found in these sources."""
     if not output["save_darknet"]:
         yield show
         return
-    from yolor_cfg.detect.darknet_files import darknet_files
+    from yolor_cfg.detect.darknet_files import check_sources, darknet_files
 
+    check_sources(output["save_darknet"], sources)
     with darknet_files(output["save_darknet"], names, force=output["force"]) as add:
 
         def show_and_add(frame: Frame, found: Detections) -> None:

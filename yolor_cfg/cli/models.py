@@ -33,7 +33,9 @@ from yolor_cfg.cli.options import (
     was_given,
 )
 from yolor_cfg.cli.plotting import check_plot, save_plot
+from yolor_cfg.errors import YolorError
 from yolor_cfg.export.facts import is_exported
+from yolor_cfg.files import check_target, replace_file
 
 if TYPE_CHECKING:
     from yolor_cfg.analysis.models.types import Model, Score, Source
@@ -126,8 +128,8 @@ def _check_usage(paths: Sequence[str], options: dict[str, Any]) -> None:
     if options["force"] and not options["plot"]:
         raise click.UsageError("--force is for the file of --plot")
     check_plot(options["plot"], drawn=DRAWN)
-    if options["plot"] and Path(options["plot"]).exists() and not options["force"]:
-        raise click.UsageError(f"{options['plot']} exists already: use --force, or give another name")
+    if options["plot"]:
+        check_target(options["plot"], fault=YolorError, force=options["force"])
 
 
 def _read_published(path: str) -> dict[str, Score]:
@@ -202,8 +204,6 @@ def _print_table(found: Sequence[Model], rows: Sequence[Sequence[str]]) -> None:
 def _save_plot(found: Sequence[Model], rows: Sequence[Sequence[str]], options: dict[str, Any]) -> None:
     from yolor_cfg.analysis.models.chart import make_chart
     from yolor_cfg.analysis.models.front import name_data
-    from yolor_cfg.errors import YolorError
-    from yolor_cfg.files import replace_file
     from yolor_cfg.report.scatter.draw import draw_scene
 
     chart = make_chart(found, options["x"], options["y"], names=name_data(found))

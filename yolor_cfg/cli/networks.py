@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
 import click
 
+from yolor_cfg.errors import WeightsError
+from yolor_cfg.files import check_target
+
 if TYPE_CHECKING:
     from yolor_cfg.model import Network
     from yolor_cfg.weights.layout import WeightsHeader
@@ -55,8 +58,7 @@ def check_format(target: str, *, as_weights: bool, upto: int | None, names: str 
 def check_out(target: str, *, force: bool) -> None:
     """Refuse a file of weights that has no format, or that exists already."""
     check_format(target, as_weights=Path(target).suffix == ".weights", upto=None, names=None)
-    if Path(target).exists() and not force:
-        raise click.UsageError(f"{target} exists already: give OUT another name, or use --force")
+    check_target(target, fault=WeightsError, force=force)
 
 
 def checkpoint_numbers(opened: NetworkOfFile, source: str) -> dict[str, float]:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from yolor_cfg.data.types import Fix, Problem
 from yolor_cfg.errors import DataError, count_of, escape
+from yolor_cfg.images.types import Size
 
 TOLERANCE = 1e-3
 """How far a box may extend beyond the image, as a fraction of it: the rounding error of written numbers."""
@@ -50,7 +51,8 @@ class ImageLabels(NamedTuple):
     """The labels of one image from the file `path`; `row_names` name the rows in formats without lines.
 
     `path` is empty if there is no label file. `faults` are (line, reason) for what could not be parsed.
-    `is_sideways`: the labels fit an image with height and width exchanged. `classes` are those of the image
+    `is_sideways`: the labels fit an image with height and width exchanged; `is_resized`: they were made for
+    an image of any other size than that of the file. `classes` are those of the image
     as a whole, where the format has such.
     """
 
@@ -61,7 +63,13 @@ class ImageLabels(NamedTuple):
     duplicates: int = 0
     row_names: Sequence[str] = ()
     is_sideways: bool = False
+    is_resized: bool = False
     classes: Sequence[int] = ()
+
+    def annotated_at(self, annotated: Size, size: Size) -> ImageLabels:
+        """These labels, which were made for an image of the first size, of a file of the second one."""
+        is_sideways = annotated != size and annotated == (size[1], size[0])
+        return self._replace(is_sideways=is_sideways, is_resized=annotated != size and not is_sideways)
 
 
 class DataFaults(DataError):

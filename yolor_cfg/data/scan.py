@@ -24,9 +24,13 @@ WIDTH = len(LabelRow._fields)
 LABEL_HINT = "--fix-labels drop drops faulty labels, --fix-labels clip clips boxes to the image"
 IMAGE_HINT = "without --strict unreadable images are reported and skipped"
 SIDEWAYS_NOTE = (
-    "height and width exchanged in the JSON: its boxes fit the other EXIF orientation "
+    "height and width exchanged in the annotations: the boxes fit the other EXIF orientation "
     "(--ignore-orientation reads images as stored)"
 )
+RESIZED_NOTES = {
+    "coco": "another size in the JSON: boxes are parts of that size",
+    "voc": "another size in the XML: boxes are pixels of the file",
+}
 
 
 class ScanOptions(NamedTuple):
@@ -49,6 +53,7 @@ class ScannedImages(NamedTuple):
     polygons: int
     duplicates: int
     sideways: int
+    resized: int
     classes: list[Sequence[int]]
 
 
@@ -71,7 +76,7 @@ def scan(
     if not listing.has_boxes:
         samples.labels = _build_labels(parts)
     names = listing.names or _default_names(samples.columns.classes, classes)
-    notes = _notes(parts, origin)
+    notes = _notes(parts, origin, listing.format)
     return Dataset(
         names,
         samples,
@@ -121,6 +126,7 @@ def _scan_chunk(listing: ImageListing, start: int, rules: ScanOptions) -> Scanne
         sum(one.polygons for one in lines),
         sum(one.duplicates for one in lines),
         sum(one.is_sideways for one in lines),
+        sum(one.is_resized for one in lines),
         [one.classes for one in lines],
     )
 
@@ -214,21 +220,21 @@ def _default_names(classes: NDArray[np.int64], count: int | None) -> tuple[str, 
     return tuple(str(number) for number in range(count or int(classes.max(initial=-1)) + 1))
 
 
-def _notes(parts: Sequence[ScannedImages], origin: str) -> list[Problem]:
+def _notes(parts: Sequence[ScannedImages], origin: str, kind: str) -> list[Problem]:
     read = sum(len(part.indices) for part in parts)
     bare = read - sum(part.labeled_count for part in parts)
     polygons = sum(part.polygons for part in parts)
     copies = sum(part.duplicates for part in parts)
     sideways = sum(part.sideways for part in parts)
+    resized = sum(part.resized for part in parts)
     has, counts = ("has", "counts") if bare == 1 else ("have", "count")
+    have = {number: "has" if number == 1 else "have" for number in (sideways, resized)}
     were, they = ("was", "its bounding box") if polygons == 1 else ("were", "their bounding boxes")
     notes = (
         (bare, f"{bare} of {count_of(read, 'image')} {has} no label file and {counts} as background"),
         (polygons, f"{count_of(polygons, 'polygon')} {were} replaced by {they}"),
         (copies, f"{count_of(copies, 'duplicate label')}: each counts once, but every time in Darknet's mAP"),
-        (
-            sideways,
-            f"{count_of(sideways, 'image')} {'has' if sideways == 1 else 'have'} {SIDEWAYS_NOTE}",
-        ),
+        (sideways, f"{count_of(sideways, 'image')} {have[sideways]} {SIDEWAYS_NOTE}"),
+        (resized, f"{count_of(resized, 'image')} {have[resized]} {RESIZED_NOTES.get(kind)}"),
     )
     return [Problem(origin, 0, text, "note") for count, text in notes if count]

@@ -18,7 +18,7 @@ from yolor_cfg.data.duplicates.prints import read_prints
 from yolor_cfg.data.similar import join_groups, similar_groups
 from yolor_cfg.data.types import Dataset, Sample, SplitName
 from yolor_cfg.data.writing.coco import to_coco
-from yolor_cfg.errors import DataError
+from yolor_cfg.errors import DataError, count_of
 from yolor_cfg.runs import whole_folder
 
 KEYS: dict[SplitName, str] = {"train": "train", "val": "valid", "test": "test"}
@@ -81,7 +81,7 @@ def _group_notes(groups: np.ndarray) -> list[str]:
     several = sizes[sizes > 1]
     if not len(several):
         return []
-    return [f"{several.sum()} similar images in {len(several)} groups, each kept in one split"]
+    return [f"{several.sum()} similar images in {count_of(len(several), 'group')}, each kept in one split"]
 
 
 def _missing_notes(parts: Parts) -> list[str]:

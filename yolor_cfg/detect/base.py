@@ -308,11 +308,12 @@ def known_classes(classes: Sequence[int | str], names: Sequence[str]) -> tuple[i
 
 def _known_class(label: int | str, names: Sequence[str]) -> int:
     """A name counts before a number; of names that differ in case alone the exact one is meant."""
-    if isinstance(label, str):
-        for spelling in (names, [name.lower() for name in names]):
-            word = label if spelling is names else label.lower()
-            if spelling.count(word) == 1:
-                return spelling.index(word)
+    numbers = _numbers_of(label, names) if isinstance(label, str) else []
+    if len(numbers) > 1:
+        found = f"{label}: {', '.join(map(str, numbers))}"
+        raise CfgError("several classes have this name", found=found, allowed="the number of a class")
+    if numbers:
+        return numbers[0]
     if str(label).isdecimal() and int(label) < len(names):
         return int(label)
     has_names = not all(name.isdecimal() for name in names)
@@ -322,3 +323,8 @@ def _known_class(label: int | str, names: Sequence[str]) -> int:
         allowed=f"0..{len(names) - 1}" + (", or a name" if has_names else ""),
         hint=suggest_word(str(label), list(names)) if has_names else "",
     )
+
+
+def _numbers_of(label: str, names: Sequence[str]) -> list[int]:
+    exact = [number for number, name in enumerate(names) if name == label]
+    return exact or [number for number, name in enumerate(names) if name.lower() == label.lower()]

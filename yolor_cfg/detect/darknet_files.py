@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import groupby
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import IO, NamedTuple
 
 from yolor_cfg.detect.darknet_text import shown_boxes
 from yolor_cfg.detect.detections import Detections
-from yolor_cfg.detect.sources import Frame
+from yolor_cfg.detect.sources import Frame, ImageFile, MediaSource
 from yolor_cfg.errors import DataError
 from yolor_cfg.files import whole_file
 from yolor_cfg.images.draw import Detection
@@ -47,6 +47,13 @@ class WantedFile(NamedTuple):
 
     kind: str
     path: str
+
+
+def check_sources(wanted: Sequence[WantedFile], sources: Iterable[MediaSource]) -> None:
+    """Raise DataError if one of these files cannot tell an image of these sources: before any is read."""
+    if any(kind == "coco" for kind, _ in wanted):
+        for source in sources:
+            _coco_image_id(source.path if isinstance(source, ImageFile) else source.address)
 
 
 @contextmanager
@@ -151,7 +158,7 @@ def _voc_entries(number: int, frame: Frame, found: Detections) -> Iterator[Class
     for one in found:
         left, top, right, bottom = (side + 1 for side in one.bounds_xyxy)
         box = f"{max(left, 1):f} {max(top, 1):f} {min(right, width):f} {min(bottom, height):f}"
-        yield one.class_id, f"{_image_name(frame)} {one.score:f} {box}\n"
+        yield one.class_id, f"{_image_name(frame.source)} {one.score:f} {box}\n"
 
 
 def _imagenet_entries(number: int, frame: Frame, found: Detections) -> Iterator[ClassEntry]:
@@ -161,7 +168,7 @@ def _imagenet_entries(number: int, frame: Frame, found: Detections) -> Iterator[
 
 
 def _coco_entries(number: int, frame: Frame, found: Detections) -> Iterator[ClassEntry]:
-    image = _coco_image_id(frame)
+    image = _coco_image_id(frame.source)
     for one in found:
         left, top, right, bottom = _clip(one, frame)
         box = f"{left:f}, {top:f}, {right - left:f}, {bottom - top:f}"
@@ -175,17 +182,17 @@ def _clip(one: Detection, frame: Frame) -> tuple[float, float, float, float]:
     return max(left, 0), max(top, 0), min(right, width), min(bottom, height)
 
 
-def _image_name(frame: Frame) -> str:
+def _image_name(source: str) -> str:
     """The name of the file up to its first dot, as C Darknet takes it."""
-    return Path(frame.source).name.partition(".")[0]
+    return Path(source).name.partition(".")[0]
 
 
-def _coco_image_id(frame: Frame) -> int:
+def _coco_image_id(source: str) -> int:
     """The number that the file's name is or ends in; C Darknet takes no other names than numbers."""
-    match = COCO_NAME.fullmatch(_image_name(frame))
+    match = COCO_NAME.fullmatch(_image_name(source))
     if match is None:
         allowed = "a number, as 000000000139.jpg or COCO_val2014_000000000042.jpg"
-        raise DataError("the name of the image tells no id of COCO", path=frame.source, allowed=allowed)
+        raise DataError("the name of the image tells no id of COCO", path=source, allowed=allowed)
     return int(match[1])
 
 

@@ -7,7 +7,7 @@ the values of the other side that are known by then, so the search goes on behin
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from torch import Tensor
@@ -52,14 +52,23 @@ class Alignment:
     """The search for the values of all layers among tensors in the order in which they were computed."""
 
     def __init__(
-        self, run: LayerRun, tensors: Sequence[Tensor], *, tolerance: float, find_value: FindValue
+        self,
+        run: LayerRun,
+        tensors: Sequence[Tensor],
+        *,
+        tolerance: float,
+        find_value: FindValue,
+        heads: Mapping[int, Tensor],
     ) -> None:
-        """`find_value` tells the value of a layer with a known fault from others."""
+        """`find_value` tells the value of a layer with a known fault from others. `heads` are the boxes of
+        heads, where they are known: a layer without a value may be part of one that agrees."""
         self._run, self._tolerance, self._find_value = run, tolerance, find_value
         self._by_shape: dict[tuple[int, ...], list[tuple[int, Tensor]]] = defaultdict(list)
         for number, tensor in enumerate(tensors):
             self._by_shape[tuple(tensor.shape)].append((number, tensor))
         self._own = run.values()
+        apart = {index: measure(self._own[index], boxes).largest for index, boxes in heads.items()}
+        self._heads = {index: largest for index, largest in apart.items() if largest <= tolerance}
         self._matches: dict[int, _Match] = {}
         self._known: dict[int, Tensor] = {}
         self._nodes = [node for node in run.graph.nodes if not is_box_head(run, node)]
@@ -120,7 +129,7 @@ class Alignment:
 
     def _first_lost(self) -> Node | None:
         """The first layer that has no value and is part of none that has."""
-        reached = set[int]()
+        reached = set(self._heads)
         for node in reversed(self._nodes):
             if node.index in self._matches or reached.intersection(self._readers[node.index]):
                 reached.add(node.index)
@@ -154,6 +163,8 @@ class Alignment:
             index = waiting.pop()
             if index in self._matches:
                 found.append(self._matches[index].apart.largest)
+            elif index in self._heads:
+                found.append(self._heads[index])
             else:
                 waiting += self._readers[index]
         return max(found, default=float("inf"))

@@ -86,9 +86,13 @@ class ComparedFile:
         given = self.input.prepare(run.images, picture)
         found = run_guarded(lambda: self._reader.run(given), f"{self.path} cannot be run")
         tensors = {name: _first_image(value, len(given)) for name, value in found.items()}
-        layers = Alignment(run, list(tensors.values()), tolerance=tolerance, find_value=find_value).find()
+        heads = {} if self.input.takes_pictures else _read_heads(run, tensors)
+        search = Alignment(
+            run, list(tensors.values()), tolerance=tolerance, find_value=find_value, heads=heads
+        )
+        layers = search.find()
         if not self.input.takes_pictures:
-            return OtherValues(self.path, layers | _read_heads(run, tensors))
+            return OtherValues(self.path, layers | heads)
         notes = ("the file fits the picture itself, and its boxes to the picture: heads are not compared",)
         return OtherValues(self.path, layers, notes=notes)
 

@@ -48,10 +48,12 @@ def network_values(
     plain = [values[node.index] for node in other.graph.nodes if not is_box_head(other, node)]
     heads = [node.index for node in other.graph.nodes if is_box_head(other, node)]
     ours = [node.index for node in run.graph.nodes if is_box_head(run, node)]
-    found = Alignment(run, plain, tolerance=tolerance, find_value=find_value).find()
-    if len(heads) == len(ours):
-        found |= {mine: values[theirs] for mine, theirs in zip(ours, heads, strict=True)}
-    return OtherValues(title, found, notes=("it has other sections: layers are matched by their values",))
+    pairs = zip(ours, heads, strict=True) if len(heads) == len(ours) else ()
+    boxes = {mine: values[theirs] for mine, theirs in pairs}
+    found = Alignment(run, plain, tolerance=tolerance, find_value=find_value, heads=boxes).find()
+    return OtherValues(
+        title, found | boxes, notes=("it has other sections: layers are matched by their values",)
+    )
 
 
 def engine_values(run: LayerRun, name: str, precision: str) -> OtherValues:
@@ -95,7 +97,7 @@ def opencv_values(
         return [torch.from_numpy(net.forward(name).copy()) for name in net.getLayerNames()]
 
     tensors = run_guarded(compute, "OpenCV cannot run this network")
-    found = Alignment(run, tensors, tolerance=tolerance, find_value=find_value).find()
+    found = Alignment(run, tensors, tolerance=tolerance, find_value=find_value, heads={}).find()
     return OtherValues(f"OpenCV {cv2.__version__}", found, notes=("the boxes of heads are not compared",))
 
 

@@ -55,7 +55,7 @@ def list_document(path: str, names: Sequence[str] = ()) -> ImageListing:
     def read(index: int, size: Size) -> ImageLabels:
         annotated = images[index].size or size
         labels = _read_labels(objects.get(images[index].id, ()), class_of, size=annotated, path=path)
-        return labels._replace(is_sideways=annotated != size and annotated == (size[1], size[0]))
+        return labels.annotated_at(annotated, size)
 
     return ImageListing(
         "coco",

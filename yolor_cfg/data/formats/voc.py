@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 from yolor_cfg.data.extras import ListingExtras, ObjectExtras
-from yolor_cfg.data.formats.voc_xml import VocObject, parse_number, read_objects, unknown_tags
+from yolor_cfg.data.formats.voc_xml import VocObject, parse_number, read_voc, unknown_tags
 from yolor_cfg.data.labels import DIFFICULT, ImageLabels, LabelRow, separate_faults
 from yolor_cfg.data.listing import ImageListing
 from yolor_cfg.data.splits import SPLIT_WORDS, missing_split, refuse_undivided, split_of_folder
@@ -217,19 +217,18 @@ def _mapped_names(folder: str) -> list[str]:
 
 def _object_names(file: str) -> set[str]:
     """Skips unreadable files and objects without a name; they are reported when their labels are read."""
-    objects = read_objects(file)
-    return set() if isinstance(objects, str | None) else {one.name for one in objects} - {""}
+    read = read_voc(file)
+    return set() if isinstance(read, str | None) else {one.name for one in read.objects} - {""}
 
 
 def _read_labels(file: str, class_of: Mapping[str, int], size: Size) -> ImageLabels:
-    objects = read_objects(file)
-    if objects is None:
+    read = read_voc(file)
+    if read is None:
         return ImageLabels("")
-    if isinstance(objects, str):
-        return ImageLabels(file, faults=[(0, objects)])
-    return separate_faults(
-        file, [(what, _to_row(one, class_of, size)) for what, one in _name_objects(objects)]
-    )
+    if isinstance(read, str):
+        return ImageLabels(file, faults=[(0, read)])
+    rows = [(what, _to_row(one, class_of, size)) for what, one in _name_objects(read.objects)]
+    return separate_faults(file, rows).annotated_at(read.size or size, size)
 
 
 def _name_objects(objects: Sequence[VocObject]) -> list[tuple[str, VocObject]]:
@@ -239,10 +238,9 @@ def _name_objects(objects: Sequence[VocObject]) -> list[tuple[str, VocObject]]:
 
 def _read_extras(file: str) -> dict[str, ObjectExtras]:
     """What the objects of a file have besides, by their names."""
-    objects = read_objects(file)
-    return (
-        {} if isinstance(objects, str | None) else {what: one.extras for what, one in _name_objects(objects)}
-    )
+    read = read_voc(file)
+    objects = [] if isinstance(read, str | None) else read.objects
+    return {what: one.extras for what, one in _name_objects(objects)}
 
 
 def _to_row(one: VocObject, class_of: Mapping[str, int], size: Size) -> LabelRow | str:

@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 
 from yolor_cfg.data.extras import NOTHING, PLAIN, ObjectExtras, make_attributes, parse_attribute
 from yolor_cfg.files import MOST_LABEL_BYTES, read_regular, reason_of
+from yolor_cfg.images.types import Size
 from yolor_cfg.names import decode_text, tell_encoding
 
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
@@ -33,8 +34,15 @@ class VocObject(NamedTuple):
     extras: ObjectExtras = NOTHING
 
 
-def read_objects(file: str) -> list[VocObject] | str | None:
-    """The objects of an XML file, or what is wrong with it; None if there is no such file."""
+class VocFile(NamedTuple):
+    """What an XML file holds: its objects, and the height and width of the image if it tells them."""
+
+    objects: list[VocObject]
+    size: Size | None
+
+
+def read_voc(file: str) -> VocFile | str | None:
+    """What an XML file holds, or what is wrong with it; None if there is no such file."""
     try:
         root = _parse_xml(read_regular(file, MOST_LABEL_BYTES), file)
     except FileNotFoundError:
@@ -43,7 +51,7 @@ def read_objects(file: str) -> list[VocObject] | str | None:
         return f"cannot be read: {reason_of(fault)}"
     except (ElementTree.ParseError, ValueError, LookupError, RecursionError) as fault:
         return f"not valid XML: {fault}"
-    return [_parse_object(one) for one in root.iter("object")]
+    return VocFile([_parse_object(one) for one in root.iter("object")], _parse_size(root))
 
 
 def unknown_tags(file: str) -> set[str]:
@@ -89,6 +97,13 @@ def _parse_undeclared(data: bytes, file: str) -> ElementTree.Element:
 def _usual_name(encoding: str) -> str:
     """gb18030 reads gbk and gb2312 too, and files that say one and use the other."""
     return "gb18030" if encoding.lower() in ("gb2312", "gbk", "cp936") else encoding
+
+
+def _parse_size(root: ElementTree.Element) -> Size | None:
+    """Many tools write 0 for what they do not know."""
+    sides = [parse_number(root.findtext(f"size/{key}", "").strip()) for key in ("height", "width")]
+    height, width = (int(side or 0) for side in sides)
+    return (height, width) if height > 0 and width > 0 else None
 
 
 def _parse_object(one: ElementTree.Element) -> VocObject:
