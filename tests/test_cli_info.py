@@ -59,7 +59,7 @@ def row(result: Result, index: int) -> list[str]:
 def test_json_has_exactly_the_documented_keys(cfg: Path) -> None:
     told = json.loads(yolor("info", cfg, "--json").stdout)
     totals = ["parameters", "parameters_folded", "macs", "gflops", "weights_bytes"]
-    assert list(told) == ["dialect", "layers", *totals]
+    assert list(told) == ["dialect", "layers", "heads", *totals]
     keys = ["index", "line", "type", "sources", "shape", "parameters", "macs", "bflops"]
     assert [list(layer) for layer in told["layers"]] == [keys] * 4
 

@@ -54,6 +54,55 @@ def test_heads_are_those_of_the_cfg() -> None:
     assert [x for head in one["heads"] for pair in head["anchors"] for x in pair] == numbers
 
 
+FIELDS = """[net]
+width=64
+height=48
+channels=3
+[convolutional]
+filters=7
+size=3
+stride={}
+pad=1
+activation=linear
+[yolo]
+mask=0
+num=1
+anchors=4,5
+classes=2
+{}[convolutional]
+filters=7
+size=5
+pad=1
+activation=linear
+[yolo]
+mask=0
+num=1
+anchors=4,5
+classes=2
+"""
+
+
+@pytest.mark.parametrize(
+    "stride, between, table, told",
+    [
+        ("2", "", "3..11", [[3, 3], [11, 11]]),
+        ("1\nstride_x=2", "", "3..7x11", [[3, 3], [7, 11]]),
+        ("1", "[avgpool]\n[scale_channels]\nfrom=0\n", "3..whole", [[3, 3], [None, None]]),
+    ],
+)
+def test_the_table_has_the_smallest_and_the_largest_receptive_field(
+    stride: str, between: str, table: str, told: list, tmp_path: Path
+) -> None:
+    (tmp_path / "a.cfg").write_text(FIELDS.format(stride, between))
+    (one,) = models(tmp_path / "a.cfg")
+    assert [head["receptive_field"] for head in one["heads"]] == told
+    header, row = yolor("models", tmp_path / "a.cfg").stdout.splitlines()
+    place = header.index("receptive field")
+    assert row[place:].split()[0] == table
+    described = json.loads(yolor("info", tmp_path / "a.cfg", "--json").stdout)["heads"]
+    assert described == one["heads"]
+
+
 def test_a_name_stands_for_the_cfg_that_new_writes(tmp_path: Path) -> None:
     (tmp_path / "row.cfg").write_text(new_cfg("table4/mul-iPR"))
     named, written = models("table4/mul-iPR", tmp_path / "row.cfg")

@@ -20,6 +20,8 @@ from yolor_cfg.lang.keys import Choice, Flag, Float, Int, Key
 from yolor_cfg.lang.lists import FloatList, IntList
 from yolor_cfg.lang.syntax import Document, parse
 from yolor_cfg.model import Network
+from yolor_cfg.ops.windows import ALL, CellSpan
+from yolor_cfg.ops.windows import Path as ReadPath
 from yolor_cfg.sections import SECTIONS, NetSection, Section
 from yolor_cfg.weights.darknet import write_weights
 from yolor_cfg.weights.loading import read_weights
@@ -107,6 +109,8 @@ def some_quick(step: int) -> list[Any]:
     ]
 
 
+LOOSE = ("reorg", "reorg3d")
+"""In Darknet's forms the rows that are read depend on the height: told are those of any height."""
 CASES = list(cases())
 per_case = pytest.mark.parametrize("case", CASES, ids=lambda c: f"{c.kind.names[0]}-{c.number}-{c.dialect}")
 per_example = pytest.mark.parametrize(
@@ -273,3 +277,58 @@ def changed_keys(case: Case) -> Iterator[str]:
         default = section.keys[name].default
         if value != (default(section) if callable(default) else default):
             yield name
+
+
+@per_case
+def test_a_cell_of_the_output_is_computed_from_the_cells_that_it_says_it_reads(case: Case) -> None:
+    run = made(case, torch.float64)
+    section, out, inputs = run.node.section, run.node.shape, run.node.inputs
+    if section.is_loss:
+        return
+    sights = section.sights(out, *inputs)
+    assert len(sights) == len(inputs)
+    for number, (sight, x) in enumerate(zip(sights, inputs, strict=True)):
+        for axis in (0, 1):
+            touched = touched_cells(run, number, axis)  # [outputs, inputs]
+            for cell in range(out[1 + axis]):
+                told = told_cells(sight[axis], cell)
+                assert_read(touched[cell], told, x[1 + axis], exact=section.type not in LOOSE)
+
+
+def touched_cells(run: Made, number: int, axis: int) -> Tensor:
+    """Of rows (axis 0) or columns, which of an output change with which of an input [outputs, inputs]: those
+    that are NaN where it is."""
+    length = run.node.inputs[number][1 + axis]
+    *values, state = [*run.inputs, None] if len(run.inputs) == len(run.node.inputs) else run.inputs
+    many = [value[:1].repeat(length, 1, 1, 1) for value in values]
+    for cell in range(length):
+        many[number][cell].select(1 + axis, cell).fill_(torch.nan)
+    more = () if state is None else (tuple(part[:1].repeat(length, 1, 1, 1) for part in state),)
+    with torch.no_grad():
+        found = run.module(*many, *more)
+    found = found[0] if isinstance(found, tuple) else found
+    if found.dim() == 5:
+        found = found.movedim(-1, 1).flatten(1, 2)
+    found = found.expand(length, -1, -1, -1)
+    return found.isnan().any(1).any(2 - axis).T
+
+
+def told_cells(path: ReadPath, cell: int) -> CellSpan:
+    """What a cell reads through these windows."""
+    cells = CellSpan(cell, cell)
+    for window in path or ():
+        cells = window.reach(cells)
+    return ALL if path is None else cells
+
+
+def assert_read(touched: Tensor, told: CellSpan, length: int, *, exact: bool) -> None:
+    """The cells that were found lie in those told, and reach as far where the map does not end before."""
+    found = touched.nonzero().flatten().tolist()
+    inside = CellSpan(max(told.first, 0), min(told.last, length - 1))
+    if not found:
+        assert inside.is_empty, (found, told)
+        return
+    assert inside.first <= found[0] and found[-1] <= inside.last, (found, told)
+    if exact and told != ALL:
+        assert told.first < 0 or found[0] == told.first, (found, told)
+        assert told.last >= length or found[-1] == told.last, (found, told)

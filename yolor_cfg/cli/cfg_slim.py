@@ -46,12 +46,14 @@ def slim(
     """Write a smaller network, cfg and weights, by default NAME-slim.cfg and NAME-slim.weights.
 
     Filters go whose channels only reach convolutions: through activations, pools, [upsample] and [route];
-    those that a [shortcut] adds go together or stay, as do depthwise ones and those that they read. Every
-    layer keeps a tenth of its filters. A filter whose gain and bias are 0 can go without any change of the
-    output; after others, train on: `yolor train NEW.cfg --weights NEW.weights`.
+    those that a [shortcut] adds go together or stay, as do those that [scale_channels] or [sam] multiplies,
+    and depthwise ones with those that they read. Every layer keeps a tenth of its filters; which filters
+    have to stay is told with the section that needs them. A filter whose gain and bias are 0 can go without
+    any change of the output; after others, train on: `yolor train NEW.cfg --weights NEW.weights`.
     """
     from yolor_cfg.cli.networks import check_out, save_network
     from yolor_cfg.graph import ReadOptions
+    from yolor_cfg.rewrite.slim import describe_held
     from yolor_cfg.rewrite.slim import slim as remove_filters
     from yolor_cfg.weights.loading import open_network
 
@@ -68,6 +70,8 @@ def slim(
     echo(f"{out}: written", err=True)
     numbers = f"{made.removed:,} of {made.filters:,} filters went, {made.free:,} could"
     echo(f"{numbers}: {_compare_costs(graph, made.network.graph)}", err=True)
+    for line in describe_held(made.held):
+        echo(f"stay: {line}", err=True)
 
 
 def _weights_beside(path: str, weights: str) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from yolor_cfg.cli.models_text import head_to_dict
 from yolor_cfg.cli.options import (
     dialect_option,
     echo,
@@ -171,6 +172,7 @@ def _add_convention_costs(document: dict[str, Any], tallied: ConventionCosts | N
 
 
 def _to_json(graph: Graph, counted: GraphCosts, peak: PeakMemory | None) -> dict[str, Any]:
+    from yolor_cfg.analysis.models.types import describe_head
     from yolor_cfg.count import count_tasks, find_served_tasks
 
     layers = [
@@ -191,6 +193,7 @@ def _to_json(graph: Graph, counted: GraphCosts, peak: PeakMemory | None) -> dict
     return {
         "dialect": graph.dialect.name,
         "layers": layers,
+        "heads": [head_to_dict(describe_head(graph, node)) for node in graph.heads],
         "parameters": counted.parameters,
         "parameters_folded": counted.parameters_folded,
         "macs": counted.macs,

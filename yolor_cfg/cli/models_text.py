@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from yolor_cfg.report.layer_text import format_bytes, format_count
 
 if TYPE_CHECKING:
+    from yolor_cfg.analysis.models.fields import ReceptiveField
     from yolor_cfg.analysis.models.types import HeadFacts, ImageTime, Model, Score
 
 HEADERS = (
@@ -21,6 +22,7 @@ HEADERS = (
     "file",
     "heads",
     "strides",
+    "receptive field",
     "anchors",
     "classes",
     "ms",
@@ -30,7 +32,7 @@ HEADERS = (
     "data",
     "front",
 )
-WORDS = {"network", "image", "heads", "strides", "anchors", "data", "front"}
+WORDS = {"network", "image", "heads", "strides", "receptive field", "anchors", "data", "front"}
 """Columns of words, which start at the left."""
 MAX_NAMED = 2
 
@@ -78,17 +80,31 @@ def _cost_cells(one: Model) -> tuple[str, ...]:
 
 
 def _head_cells(heads: Sequence[HeadFacts]) -> tuple[str, ...]:
-    """`3 yolo`, `8,16,32`, `3,3,3`, `80`."""
+    """`3 yolo`, `8,16,32`, `325..917`, `3,3,3`, `80`."""
     types = [head.type for head in heads]
     classes = dict.fromkeys(str(head.classes) for head in heads if head.classes)
     return (
         ", ".join(f"{types.count(name)} {name}" for name in dict.fromkeys(types)),
         ",".join(_format_stride(head.stride) for head in heads),
+        format_fields([head.receptive_field for head in heads]),
         ",".join(str(head.anchor_count) for head in heads)
         if any(head.anchor_count for head in heads)
         else "",
         ",".join(classes),
     )
+
+
+def format_fields(fields: Sequence[ReceptiveField]) -> str:
+    """The smallest and the largest: `325..917`, `99x131`, `whole`."""
+    by_area = sorted(fields, key=lambda field: field.area)
+    ends = dict.fromkeys(_format_field(*field) for field in (*by_area[:1], *by_area[-1:]))
+    return "..".join(ends)
+
+
+def _format_field(height: int | None, width: int | None) -> str:
+    """A side that is all of the image is `whole`."""
+    down, across = ("whole" if side is None else str(side) for side in (height, width))
+    return down if down == across else f"{down}x{across}"
 
 
 def _format_stride(stride: tuple[float, float]) -> str:
@@ -151,15 +167,17 @@ def _list_figures(one: Model) -> Iterator[tuple[str, Any]]:
         yield name, getattr(costs, name)
     yield "peak_activation_bytes", one.memory_bytes
     yield "file_bytes", one.file_bytes
-    yield "heads", [_head_to_dict(head) for head in one.heads]
+    yield "heads", [head_to_dict(head) for head in one.heads]
     yield "score", None if one.score is None else {**one.score._asdict(), "key": list(one.score.key)}
     if one.timing:
         yield "time", one.timing._asdict()
 
 
-def _head_to_dict(head: HeadFacts) -> dict[str, Any]:
+def head_to_dict(head: HeadFacts) -> dict[str, Any]:
+    """The facts of a head; a side of its receptive field is null where it is all of the image."""
     anchors = [list(pair) for pair in head.anchors]
-    return {**head._asdict(), "stride": list(head.stride), "anchors": anchors}
+    pairs = {"stride": list(head.stride), "receptive_field": list(head.receptive_field)}
+    return {**head._asdict(), **pairs, "anchors": anchors}
 
 
 def _rank_to_dict(models: Sequence[Model], above: tuple[int, ...] | None) -> dict[str, Any]:

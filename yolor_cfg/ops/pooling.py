@@ -14,6 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from yolor_cfg.ops.geometry import last_window_borders
+
 
 class PoolWindow(NamedTuple):
     """The window of a pooling layer: outputs = (length + padding - size) // stride + 1 along each axis."""
@@ -78,16 +80,10 @@ def max_pool2d_same(x: Tensor, window: PoolWindow) -> Tensor:
     """The maximum of each window with TensorFlow's padding SAME: only what the last window needs, an odd cell
     at the right or the bottom."""
     (above, below), (left, right) = (
-        _last_window_borders(length, window.size, stride)
+        last_window_borders(length, window.size, stride)
         for length, stride in zip(x.shape[2:], window.strides, strict=True)
     )
     return F.max_pool2d(F.pad(x, (left, right, above, below), value=-math.inf), window.size, window.strides)
-
-
-def _last_window_borders(length: int, size: int, stride: int) -> tuple[int, int]:
-    outputs = -(-length // stride)
-    total = max((outputs - 1) * stride + size - length, 0)
-    return total // 2, total - total // 2
 
 
 def avg_pool2d_zero_pad(x: Tensor, window: PoolWindow) -> Tensor:

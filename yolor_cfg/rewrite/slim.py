@@ -2,7 +2,8 @@
 
 By batch norm: Network Slimming (arXiv 1708.06519), a channel matters as its gain, over the whole network. By
 l1: Pruning Filters (arXiv 1608.08710), as the sum of its weights; over the whole network in units of the mean
-of its layer. An implicit value matters as it is, if it is added; if it multiplies, it does not.
+of its layer. An implicit value matters as it is, if it is added; if it multiplies, it does not. A filter
+whose channel is only a factor of others has no say if they matter less.
 """
 
 from __future__ import annotations
@@ -16,13 +17,12 @@ import torch
 from torch import Tensor
 
 from yolor_cfg.errors import CfgError
-from yolor_cfg.graph import Node, ReadOptions, build_graph
+from yolor_cfg.graph import ReadOptions, build_graph
 from yolor_cfg.lang.edit import TextEdits, apply_text_edits
 from yolor_cfg.lang.syntax import parse
 from yolor_cfg.model import Network
-from yolor_cfg.ops.implicit import VectorCombine, control, select
 from yolor_cfg.rewrite.channel_ties import (
-    Filter,
+    Hold,
     TiedFilters,
     find_ties,
     has_rows,
@@ -31,18 +31,20 @@ from yolor_cfg.rewrite.channel_ties import (
     is_vector,
 )
 
+MOST_NAMED = 4  # layers that are named as a cause
 LEAST_SHARE = 0.1  # of its filters that each layer keeps, rounded up
 
 
 class SlimNetwork(NamedTuple):
     """The smaller network, in eval mode; of each old layer the channels that stay; how many filters there
-    were, how many could go, and how many went."""
+    were, how many could go, how many went, and how many have to stay for which cause."""
 
     network: Network
     kept: Mapping[int, tuple[int, ...]]
     filters: int
     free: int
     removed: int
+    held: Mapping[Hold, int]
 
     @property
     def text(self) -> str:
@@ -53,35 +55,61 @@ class SlimNetwork(NamedTuple):
 def slim(network: Network, ratio: float, *, by: str = "bn") -> SlimNetwork:
     """The network without `ratio` (0 to 1) of the filters that can go, those that matter least by "bn" or
     "l1"; filters whose channels are added to each other go together. Raises CfgError if none can go."""
-    ties, scores = find_ties(network), _score_layers(network, by)
-    tied = ties.groups_of(scores.keys())
-    groups = {root: group for root, group in tied.items() if _count_filters(network, group)}
-    free = sum(_count_filters(network, group) for group in groups.values())
+    ties = find_ties(network)
+    tied = [group for group in ties.groups_of(_score_layers(network, by)) if _count_filters(network, group)]
+    groups = [group for group in tied if group.cause is None]
+    held = _count_held(network, tied)
+    free = sum(_count_filters(network, group) for group in groups)
     if not free:
-        raise _nothing_error(network, by)
-    chosen = _choose_groups(network, groups, scores, wanted=round(ratio * free))
+        raise _nothing_error(network, held, by)
+    chosen = _choose_groups(network, groups, wanted=round(ratio * free))
+    gone = {group.root for group in chosen}
     kept = {
-        layer: tuple(row for row, channel in enumerate(channels) if ties.root(channel) not in chosen)
+        layer: tuple(row for row, channel in enumerate(channels) if ties.root(channel) not in gone)
         for layer, channels in ties.channels.items()
     }
-    removed = sum(_count_filters(network, groups[root]) for root in chosen)
-    filters = sum(len(rows) for layer, rows in scores.items() if not is_vector(network.module_list[layer]))
-    return SlimNetwork(_build(network, kept), kept, filters, free, removed)
+    removed = sum(_count_filters(network, group) for group in chosen)
+    return SlimNetwork(_build(network, kept), kept, free + held.total(), free, removed, held)
 
 
-def _count_filters(network: Network, group: Sequence[Filter]) -> int:
+def _count_filters(network: Network, group: TiedFilters) -> int:
     """How many of tied rows are filters, not implicit values."""
-    return sum(not is_vector(network.module_list[made.layer]) for made in group)
+    return sum(not is_vector(network.module_list[made.layer]) for made in group.filters)
 
 
-def _nothing_error(network: Network, by: str) -> CfgError:
+def _count_held(network: Network, tied: Sequence[TiedFilters]) -> Counter[Hold]:
+    """How many filters have to stay, by cause."""
+    held = Counter[Hold]()
+    for group in tied:
+        if group.cause is not None:
+            held[group.cause] += _count_filters(network, group)
+    return held
+
+
+def _nothing_error(network: Network, held: Mapping[Hold, int], by: str) -> CfgError:
     need = "; with --by bn they need batch_normalize=1" if by == "bn" else ""
     return CfgError(
         "no filter of this network can go",
         path=network.graph.path,
-        found=f"--by {by}",
+        found="; ".join([f"--by {by}", *describe_held(held)]),
         hint=f"filters can go whose channels reach convolutions alone{need}",
     )
+
+
+def describe_held(held: Mapping[Hold, int]) -> list[str]:
+    """Why filters stay, the most first: `765: [yolo] needs them (#82, #94, #106)`."""
+    layers: dict[str, list[int]] = {}
+    counts = Counter[str]()
+    for (layer, reason), count in sorted(held.items()):
+        layers.setdefault(reason, []).append(layer)
+        counts[reason] += count
+    return [f"{count:,}: {reason} ({_list_layers(layers[reason])})" for reason, count in counts.most_common()]
+
+
+def _list_layers(layers: Sequence[int]) -> str:
+    """`#82, #94, #106 and 2 more`."""
+    more = f" and {len(layers) - MOST_NAMED} more" if len(layers) > MOST_NAMED else ""
+    return ", ".join(f"#{layer}" for layer in layers[:MOST_NAMED]) + more
 
 
 def _score_layers(network: Network, by: str) -> dict[int, list[float]]:
@@ -94,7 +122,8 @@ def _score_filters(network: Network, index: int, by: str) -> Tensor | None:
     """How much each row of a layer matters, [filters]; None where that cannot be told."""
     module: Any = network.module_list[index]
     if is_vector(module):
-        return _score_values(network, index)
+        values: Tensor = module.implicit.detach().abs().double()  # [tasks, filters, 1, 1]
+        return values.amax(0).flatten()
     if not has_rows(module):
         return None
     if by == "bn":
@@ -104,38 +133,17 @@ def _score_filters(network: Network, index: int, by: str) -> Tensor | None:
     return sums / sums.mean().clamp(min=torch.finfo(sums.dtype).tiny)
 
 
-def _score_values(network: Network, index: int) -> Tensor:
-    """How much each value of an implicit section matters, [filters]: of several tasks as the largest one."""
-    module: Any = network.module_list[index]
-    values: Tensor = module.implicit.detach().abs().double().amax(0).flatten()
-    readers = [node for node in network.graph.nodes if index in node.sources]
-    is_factor = all(_multiplies(network, node, index) for node in readers)
-    return torch.zeros_like(values) if is_factor else values
-
-
-def _multiplies(network: Network, node: Node, index: int) -> bool:
-    """Whether a layer multiplies another one by the values of that index: where that is 0, they are
-    nothing."""
-    module = network.module_list[node.index]
-    factors = isinstance(module, VectorCombine) and module.combine in (control, select)
-    return factors and node.sources[0] != index
-
-
-def _choose_groups(
-    network: Network, groups: TiedFilters, scores: Mapping[int, list[float]], *, wanted: int
-) -> set[int]:
-    """The groups that go, from the one that matters least on, until they have as many filters as wanted. Tied
-    filters matter as the one of them that matters most."""
+def _choose_groups(network: Network, groups: Sequence[TiedFilters], *, wanted: int) -> list[TiedFilters]:
+    """The groups that go, from the one that matters least on, until they have as many filters as wanted."""
     left = Counter({node.index: node.shape.channels for node in network.graph.nodes})
     least = {index: math.ceil(LEAST_SHARE * count) for index, count in left.items()}
-    worth = {root: max(scores[one.layer][one.row] for one in group) for root, group in groups.items()}
-    chosen = set[int]()
-    for root in sorted(groups, key=lambda root: (worth[root], root)):
-        taken, count = Counter(one.layer for one in groups[root]), _count_filters(network, groups[root])
+    chosen: list[TiedFilters] = []
+    for group in sorted(groups, key=lambda group: (group.worth, group.root)):
+        taken, count = Counter(one.layer for one in group.filters), _count_filters(network, group)
         if count <= wanted and all(left[one] - taken[one] >= least[one] for one in taken):
             left -= taken
             wanted -= count
-            chosen.add(root)
+            chosen.append(group)
     return chosen
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from yolor_cfg.lang.dialect import YOLOR_ONLY
 from yolor_cfg.lang.keys import Int
+from yolor_cfg.ops.windows import ALL_CELLS, Sight
 from yolor_cfg.sections.base import Section
 from yolor_cfg.sections.tensors import TensorSpec
 from yolor_cfg.shape import Shape
@@ -45,6 +46,9 @@ class _GateSection(Section):
                 self.ratio_key, "too few channels", found=found, allowed=f"1 to {x.channels} here"
             )
         return x
+
+    def sights(self, out: Shape, x: Shape) -> tuple[Sight]:
+        return (ALL_CELLS,)
 
     def module(self, x: Shape) -> nn.Module:
         from collections import OrderedDict
@@ -151,6 +155,9 @@ class BlockAttentionSection(Section, names="CBAM"):
         if x.channels < CBAM_RATIO:
             raise self.error("", "too few channels", found=str(x.channels), allowed=f"{CBAM_RATIO} or more")
         return x
+
+    def sights(self, out: Shape, x: Shape) -> tuple[Sight]:
+        return (ALL_CELLS,)
 
     def module(self, x: Shape) -> nn.Module:
         from collections import OrderedDict

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from yolor_cfg.errors import CfgError
 from yolor_cfg.lang.dialect import (
@@ -17,6 +17,8 @@ from yolor_cfg.lang.dialect import (
 from yolor_cfg.lang.keys import ActivationKey, Answers, Flag, Float, Int, Key, KeyValues
 from yolor_cfg.lang.lists import TaskList
 from yolor_cfg.lang.syntax import RawSection
+from yolor_cfg.ops.windows import Sight, usual_sight
+from yolor_cfg.sections.demands import Resize, UpdateRules
 from yolor_cfg.sections.reading import SectionPlace, SectionReader
 from yolor_cfg.sections.tensors import TensorSpec
 from yolor_cfg.shape import Shape
@@ -31,33 +33,13 @@ MAX_DERIVED = 200  # answers that are kept for one text
 CHECKED = "the checks of its keys found no fault"
 
 
-class Resize(NamedTuple):
-    """How many numbers a source gives, and how many it has to give instead."""
-
-    old: int
-    new: int
-
-
-class UpdateRules(NamedTuple):
-    """What a section asks of training. `factor` is on its learning rate; `first` the first update, from 1,
-    that changes it (0: none does, nor of the sections before it); while fewer than `stop` updates are done
-    gradients reach neither it nor the sections before it (1: ever, and those are frozen); with `passes` False
-    they never reach it nor go through it; `limit` bounds its weights (0: no bound)."""
-
-    factor: float = 1.0
-    first: int = 1
-    stop: int = 0
-    passes: bool = True
-    limit: float = 0.0
-
-
 class Section(SectionReader):
     """One `[name]` of a cfg with its typed keys. Shapes are those of a single image; sources are absolute
     indices, -1 for the image. A section does not change once it is made.
 
-    Members are in the order in which the rest of the program uses them: keys, sources, shape, module, macs,
-    bflops, tensors, decayed. Methods with `*inputs: Any, **_: Any` receive one Shape for each source, by
-    position; with this signature a subclass may name each of them.
+    Members are in the order in which the rest of the program uses them: keys, sources, shape, sights, module,
+    macs, bflops, tensors, decayed. Methods with `*inputs: Any, **_: Any` receive one Shape for each source,
+    by position; with this signature a subclass may name each of them.
     """
 
     names: ClassVar[tuple[str, ...]] = ()
@@ -290,6 +272,11 @@ class Section(SectionReader):
         is now follow it."""
         now = self.shape(*inputs).channels
         return tuple(Resize(x.channels, width if x.channels == now else x.channels) for x in inputs)
+
+    def sights(self, out: Shape, *inputs: Any, **_: Any) -> tuple[Sight, ...]:
+        """Which cells of each input a cell of the output is computed from, in one image, whatever is learned;
+        by default those at its own place, or all where the input has another height or width."""
+        return tuple(usual_sight(out[1:], x[1:]) for x in inputs)
 
     def module(self, *inputs: Any, **_: Any) -> nn.Module:
         """The torch module that computes this section; the only place that imports torch."""

@@ -23,8 +23,9 @@ from yolor_cfg.errors import count_of
 from yolor_cfg.lang.dialect import YOLOR_ONLY
 from yolor_cfg.lang.keys import Choice, Int
 from yolor_cfg.lang.lists import RefList
-from yolor_cfg.sections.base import Resize, Section
+from yolor_cfg.sections.base import Section
 from yolor_cfg.sections.checks import check_one_source
+from yolor_cfg.sections.demands import Resize
 from yolor_cfg.shape import Shape
 
 if TYPE_CHECKING:

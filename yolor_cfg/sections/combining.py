@@ -8,6 +8,7 @@ from yolor_cfg.errors import count_of
 from yolor_cfg.lang.dialect import GROUPING, NOT_DARKFLOW, NOT_PJREDDIE, PJREDDIE_ONLY, YOLOR_ONLY
 from yolor_cfg.lang.keys import ActivationKey, Choice, Float, Int
 from yolor_cfg.lang.lists import SourceList
+from yolor_cfg.ops.windows import EACH_CELL, CellWindow, Sight, square
 from yolor_cfg.sections.base import Section
 from yolor_cfg.sections.checks import check_same_size, warn_unused_activation
 from yolor_cfg.sections.tensors import TensorSpec
@@ -288,6 +289,13 @@ class ShortcutSection(Section, names="shortcut"):
             found = f"{x} and {sources[0]}"
             raise self.error("from", "inputs differ in channels", found=found, allowed="equal ones")
         return x
+
+    def sights(self, out: Shape, x: Shape, *sources: Shape) -> tuple[Sight, ...]:
+        if not self._adds_one:
+            return EACH_CELL, *(square(CellWindow(step)) for step in self._source_strides(x, *sources))
+        there, here = self._find_steps(x, sources[0])
+        every = CellWindow(1, 1 - here, 0, parts=here)  # cells of x between those are only themselves
+        return EACH_CELL, square(every).then(square(CellWindow(there)))
 
     def _source_strides(self, x: Shape, *sources: Shape) -> tuple[int, ...]:
         """How many times larger than x each source is in both directions; 1 if that is not a whole number.

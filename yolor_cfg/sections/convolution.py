@@ -9,7 +9,8 @@ from yolor_cfg.errors import count_of
 from yolor_cfg.lang.dialect import C_DARKNET, DARKNET_ONLY, EARLY, NOT_DARKFLOW, NOT_PJREDDIE, YOLOR_ONLY
 from yolor_cfg.lang.keys import ActivationKey, Flag, Int, SectionNumber
 from yolor_cfg.lang.lists import IntList
-from yolor_cfg.ops.geometry import ConvGeometry, half_size
+from yolor_cfg.ops.geometry import ConvGeometry, blur_geometry, half_size
+from yolor_cfg.ops.windows import Sight, blocks, widest
 from yolor_cfg.sections.base import Section
 from yolor_cfg.sections.checks import check_sizes
 from yolor_cfg.sections.norms import NORM_FACTS, build_batch_norm
@@ -189,10 +190,17 @@ class ConvolutionalSection(Section, names="convolutional conv"):
                 hint="the channels must be a multiple of groups",
             )
         height, width = geometry.positions(self.size[0], seen.height, seen.width)
-        if self.antialiasing:  # a 2x2 mean without zero padding, or a 3x3 blur with it
-            blur = ConvGeometry(self.strides, padding=2 - self.antialiasing)
-            height, width = blur.positions(4 - self.antialiasing, height, width)
+        if self.antialiasing:
+            size = 4 - self.antialiasing
+            height, width = blur_geometry(size, self.strides).positions(size, height, width)
         return Shape(self.filters, height, width)
+
+    def sights(self, out: Shape, x: Shape) -> tuple[Sight]:
+        sight = widest(self._geometry(kernel.size).sight(kernel.size) for kernel in self._kernels)
+        if self.antialiasing:
+            size = 4 - self.antialiasing
+            sight = blur_geometry(size, self.strides).sight(size).then(sight)
+        return (sight.then(blocks(2)) if self.is_focus else sight,)
 
     def module(self, x: Shape) -> nn.Module:
         from yolor_cfg.ops.blocks import ConvBlock, FirstChannels, MixConv2d, SharedConvBlock

@@ -19,6 +19,7 @@ from yolor_cfg.lang.keys import ActivationKey, Flag, Int, Text
 from yolor_cfg.lang.lists import IntList
 from yolor_cfg.lang.paths import resolve_cfg_path
 from yolor_cfg.ops.geometry import ConvGeometry
+from yolor_cfg.ops.windows import Sight
 from yolor_cfg.sections.base import Section
 from yolor_cfg.sections.norms import NORM_FACTS, build_batch_norm
 from yolor_cfg.sections.tensors import TensorSpec, batch_norm_specs
@@ -99,13 +100,9 @@ class _CutSection(Section):
         """Raise CfgError unless there are as many inputs as stay of the whole."""
         wanted = whole if inputs is None else len(inputs)
         if found != wanted:
-            raise self.error(
-                "input",
-                "the section before gives another number",
-                found=str(found),
-                allowed=str(wanted),
-                hint="this section and those before it must go by the same profile",
-            )
+            message = "the section before gives another number"
+            hint = "this section and those before it must go by the same profile"
+            raise self.error("input", message, found=str(found), allowed=str(wanted), hint=hint)
 
 
 class _CutConvolution(_CutSection):
@@ -125,6 +122,9 @@ class _CutConvolution(_CutSection):
     def positions(self, x: Shape) -> tuple[int, int]:
         """Height and width of the output."""
         return self._geometry().positions(self.size, x.height, x.width)
+
+    def sights(self, out: Shape, x: Shape) -> tuple[Sight]:
+        return (self._geometry().sight(self.size),)
 
     def tensors(self, x: Shape) -> list[TensorSpec]:
         kernels = (self.filters, self.stored_channels(x), self.size, self.size)

@@ -8,6 +8,7 @@ from yolor_cfg.lang.dialect import MCMOT_ONLY, PJREDDIE_ONLY
 from yolor_cfg.lang.keys import ActivationKey, Flag, Int
 from yolor_cfg.lang.lists import IntList
 from yolor_cfg.ops.geometry import ConvGeometry
+from yolor_cfg.ops.windows import Sight, widest
 from yolor_cfg.sections.base import Section
 from yolor_cfg.sections.checks import check_sizes
 from yolor_cfg.sections.norms import NORM_FACTS, build_batch_norm
@@ -97,6 +98,9 @@ class DeconvolutionalSection(Section, names="deconvolutional deconv"):
             )
         size = self._sizes[0]
         return Shape(self.filters, *self._geometry(size).spread(size, x.height, x.width))
+
+    def sights(self, out: Shape, x: Shape) -> tuple[Sight]:
+        return (widest(self._geometry(size).spread_sight(size) for size in self._sizes),)
 
     def module(self, x: Shape) -> nn.Module:
         from yolor_cfg.ops.blocks import MixConv2d, TransposedBlock

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from yolor_cfg.lang.dialect import YOLOR_ONLY
 from yolor_cfg.lang.keys import ActivationKey, Flag, Int
+from yolor_cfg.ops.windows import ALL_CELLS, Sight
 from yolor_cfg.sections.base import Section
 from yolor_cfg.sections.norms import build_batch_norm
 from yolor_cfg.sections.tensors import KernelGroup, TensorSpec, batch_norm_specs
@@ -37,6 +38,10 @@ class DeformableConvolutionalSection(Section, names="deformableconvolutional"):
 
     def shape(self, x: Shape) -> Shape:
         return Shape(self.filters, (x.height - 1) // self.stride + 1, (x.width - 1) // self.stride + 1)
+
+    def sights(self, out: Shape, x: Shape) -> tuple[Sight]:
+        """All cells: the sampling points may be anywhere."""
+        return (ALL_CELLS,)
 
     def module(self, x: Shape) -> nn.Module:
         from yolor_cfg.ops.blocks import ConvBlock

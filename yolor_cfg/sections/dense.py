@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 from yolor_cfg.lang.dialect import C_DARKNET, EARLY, PJREDDIE_ONLY
 from yolor_cfg.lang.keys import ActivationKey, Flag, Int
 from yolor_cfg.ops.geometry import ConvGeometry
+from yolor_cfg.ops.windows import Sight
 from yolor_cfg.sections.base import Section
 from yolor_cfg.sections.norms import NORM_FACTS, norm_rules
 from yolor_cfg.sections.tensors import TensorSpec, batch_norm_specs
@@ -96,9 +97,7 @@ class LocalSection(Section, names="local"):
     activation = ActivationKey("logistic")
 
     def shape(self, x: Shape) -> Shape:
-        height, width = ConvGeometry((self.stride, self.stride), self.pad).positions(
-            self.size, x.height, x.width
-        )
+        height, width = self._geometry.positions(self.size, x.height, x.width)
         # Darknet allocates the output by whether there is padding, but fills it by how much: both must agree.
         reach = 1 if self.pad else self.size
         announced = (x.height - reach) // self.stride + 1, (x.width - reach) // self.stride + 1
@@ -110,6 +109,13 @@ class LocalSection(Section, names="local"):
                 allowed=f"0, {self.size // 2}" if self.size % 2 else "0",
             )
         return Shape(self.filters, height, width)
+
+    @property
+    def _geometry(self) -> ConvGeometry:
+        return ConvGeometry((self.stride, self.stride), self.pad)
+
+    def sights(self, out: Shape, x: Shape) -> tuple[Sight]:
+        return (self._geometry.sight(self.size),)
 
     def facts(self) -> tuple[str, ...]:
         return ("has_plain_local",) if (self.size, self.stride, self.pad) != (3, 1, 1) else ()

@@ -13,6 +13,7 @@ from yolor_cfg.errors import count_of
 from yolor_cfg.lang.dialect import DARKNET_ONLY, YOLOR_ONLY
 from yolor_cfg.lang.keys import ActivationKey, Choice, Flag, Float, Int
 from yolor_cfg.lang.lists import IntList, Ref
+from yolor_cfg.ops.windows import NO_CELL, Sight
 from yolor_cfg.sections.base import Section
 from yolor_cfg.sections.tensors import TensorSpec
 from yolor_cfg.shape import Shape
@@ -79,6 +80,9 @@ class DarknetImplicitSection(_TaskValues, names="implicit"):
 
     def shape(self, image: Shape) -> Shape:
         return Shape(self.filters, self.atoms, 1)
+
+    def sights(self, out: Shape, image: Shape) -> tuple[Sight]:
+        return (NO_CELL,)
 
     def module(self, image: Shape) -> nn.Module:
         from yolor_cfg.ops import implicit as ops

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from yolor_cfg.lang.dialect import DARKNET_ONLY, EARLY, LATER, NOT_PJREDDIE
 from yolor_cfg.lang.keys import INT32_MAX, Flag, Int
+from yolor_cfg.ops.geometry import blur_geometry, last_window_borders
+from yolor_cfg.ops.windows import ALL_CELLS, EACH_CELL, CellWindow, Sight
 from yolor_cfg.sections.base import Section
 from yolor_cfg.shape import Shape
 
@@ -60,6 +62,11 @@ class _PoolingSection(Section):
         return self.stride_y, self.stride_x
 
     @property
+    def fits_last_window(self) -> bool:
+        """Whether, where the dialect pads for the last window, this pool does."""
+        return False
+
+    @property
     def border(self) -> int:
         """The total padding per axis, both sides together."""
         if self.dialect.pads_last_window:
@@ -80,6 +87,18 @@ class _PoolingSection(Section):
             for length, stride in zip((x.height, x.width), strides, strict=True)
         )
         return Shape(x.channels, height, width)
+
+    def sights(self, out: Shape, x: Shape) -> tuple[Sight]:
+        return (self.pool_sight(x, self.strides),)
+
+    def pool_sight(self, x: Shape, strides: tuple[int, int]) -> Sight:
+        """What a pool with these strides reads."""
+        return Sight(*map(self._pool_path, x[1:], strides))
+
+    def _pool_path(self, length: int, stride: int) -> tuple[CellWindow]:
+        fits_last = self.dialect.pads_last_window and self.fits_last_window
+        before, _ = last_window_borders(length, self.size, stride) if fits_last else (self.border // 2, 0)
+        return (CellWindow(stride, before, self.size - 1 - before),)
 
     def build_pool(
         self, function: Callable[[Tensor, PoolWindow], Tensor], strides: tuple[int, int]
@@ -143,13 +162,18 @@ class MaxPoolSection(_PoolingSection, names="maxpool max"):
         )
 
     def _blurred_shape(self, x: Shape) -> Shape:
-        kernel = BLUR_SIZES[self.antialiasing]
-        border = 2 if kernel == 3 else 0
-        return Shape(
-            x.channels,
-            (x.height + border - kernel) // self.stride_y + 1,
-            (x.width + border - kernel) // self.stride_x + 1,
-        )
+        size = BLUR_SIZES[self.antialiasing]
+        return Shape(x.channels, *blur_geometry(size, self.strides).positions(size, x.height, x.width))
+
+    fits_last_window = True
+
+    def sights(self, out: Shape, x: Shape) -> tuple[Sight]:
+        if self.maxpool_depth:
+            return (EACH_CELL,)
+        if not self.antialiasing:
+            return super().sights(out, x)
+        size = BLUR_SIZES[self.antialiasing]
+        return (blur_geometry(size, self.strides).sight(size).then(self.pool_sight(x, (1, 1))),)
 
     def module(self, x: Shape) -> nn.Module:
         from torch import nn
@@ -210,6 +234,9 @@ class AveragePoolSection(Section, names="avgpool avg"):
 
     def shape(self, x: Shape) -> Shape:
         return Shape(x.channels, 1, 1)
+
+    def sights(self, out: Shape, x: Shape) -> tuple[Sight]:
+        return (ALL_CELLS,)
 
     def module(self, x: Shape) -> nn.Module:
         from yolor_cfg.ops.pooling import GlobalAvgPool

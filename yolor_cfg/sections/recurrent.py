@@ -5,11 +5,14 @@ Their sub-layers are fully connected layers or convolutions, each with bias or b
 
 from __future__ import annotations
 
+from functools import reduce
 from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from yolor_cfg.errors import count_of
 from yolor_cfg.lang.dialect import C_DARKNET, DARKNET_ONLY, PJREDDIE_ONLY
 from yolor_cfg.lang.keys import ActivationKey, Flag, Float, Int
+from yolor_cfg.ops.geometry import ConvGeometry
+from yolor_cfg.ops.windows import EACH_CELL, Sight
 from yolor_cfg.sections.base import Section
 from yolor_cfg.sections.norms import NORM_FACTS, build_batch_norm, norm_rules
 from yolor_cfg.sections.tensors import TensorSpec, batch_norm_specs
@@ -207,12 +210,9 @@ class ConvolutionalCellSection(Section):
 
     def check(self) -> None:
         if self.xnor:
-            self.fault(
-                "xnor",
-                "binary convolutions are not supported in a recurrent section",
-                found="xnor=1",
-                hint="remove xnor: the same weights file fits, and the convolutions run in floating point",
-            )
+            message = "binary convolutions are not supported in a recurrent section"
+            hint = "remove xnor: the same weights file fits, and the convolutions run in floating point"
+            self.fault("xnor", message, found="xnor=1", hint=hint)
 
     def sublayers(self, x: Shape) -> dict[str, SubLayer]:
         """The convolutions in the order in which they are stored."""
@@ -222,24 +222,25 @@ class ConvolutionalCellSection(Section):
         self._check_size()
         for part in self.sublayers(x).values():
             if part.inputs % self.groups or part.outputs % self.groups:
-                raise self.error(
-                    "groups",
-                    "does not divide the channels",
-                    found=f"{part.inputs} to {count_of(part.outputs, 'channel')}, groups={self.groups}",
-                )
+                found = f"{part.inputs} to {count_of(part.outputs, 'channel')}, groups={self.groups}"
+                raise self.error("groups", "does not divide the channels", found=found)
         return Shape(self.output, x.height, x.width)
+
+    def sights(self, out: Shape, x: Shape) -> tuple[Sight]:
+        """Those of the convolutions in a row that lead from a frame to the output of the same frame."""
+        one = ConvGeometry((1, 1), self.size // 2 * self.dilation, self.dilation).sight(self.size)
+        return (reduce(Sight.then, [one] * self._count_steps(), EACH_CELL),)
+
+    def _count_steps(self) -> int:
+        return 2  # input, output
 
     def _check_size(self) -> None:
         pads = self.size // 2 if self.pad else self.padding
         if self.stride != 1:
             raise self.error("stride", SIZE_MESSAGE, found=str(self.stride), allowed="1")
         if 2 * pads != self.size - 1:
-            raise self.error(
-                "size",
-                SIZE_MESSAGE,
-                found=f"size={self.size}, padding {pads}",
-                allowed="an odd size with pad=1",
-            )
+            found = f"size={self.size}, padding {pads}"
+            raise self.error("size", SIZE_MESSAGE, found=found, allowed="an odd size with pad=1")
 
     def build_sublayers(self, x: Shape) -> dict[str, nn.Module]:
         """The modules of the convolutions."""
@@ -354,6 +355,9 @@ class ConvLstmSection(ConvolutionalCellSection, names="conv_lstm"):
         unused="no recurrent network is trained on sequences here",
         help="factor on the gradients through time in training",
     )
+
+    def _count_steps(self) -> int:
+        return 1 + self.bottleneck + self.peephole
 
     def sublayers(self, x: Shape) -> dict[str, SubLayer]:
         """v* take the cell, w* the state, u* the input (with bottleneck: the output of wf for both)."""

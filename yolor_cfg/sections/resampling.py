@@ -13,6 +13,7 @@ from yolor_cfg.lang.dialect import (
     YOLOR_ONLY,
 )
 from yolor_cfg.lang.keys import Flag, Float, Int
+from yolor_cfg.ops.windows import ALL_CELLS, EACH_CELL, CellWindow, Sight, blocks, pieces
 from yolor_cfg.sections.base import Section
 from yolor_cfg.shape import FlatShape, Shape
 
@@ -39,6 +40,13 @@ class UpsampleSection(Section, names="upsample"):
         if self.stride < 0:
             return Shape(x.channels, x.height // -self.stride, x.width // -self.stride)
         return Shape(x.channels, x.height * self.stride, x.width * self.stride)
+
+    def sights(self, out: Shape, x: Shape) -> tuple[Sight]:
+        """With a rest, C Darknet takes the numbers for those of a map without it: all over the map."""
+        if self.stride > 0:
+            return (pieces(self.stride),)
+        has_rest = (out.height * -self.stride, out.width * -self.stride) != x[1:]
+        return (ALL_CELLS if has_rest else blocks(-self.stride),)
 
     def check_inputs(self, x: Shape) -> None:
         if self.stride < 0 and (x.height % self.stride or x.width % self.stride):
@@ -136,6 +144,18 @@ class ReorgSection(_ReorderingSection, names="reorg"):
         self.check_divisor(x, self.stride**2)
         return self.depth_to_space_shape(x) if self.reverse else self.space_to_depth_shape(x, self.stride)
 
+    def sights(self, out: Shape, x: Shape) -> tuple[Sight]:
+        """YOLOv2's blocks are those of a larger map with the same numbers, in which rows lie elsewhere: told
+        are those of maps of any height, of which some are not read where the stride divides the output's."""
+        side = x.height // out.height
+        if self.dialect.reorg_order in ("columns", "rows"):
+            return (blocks(side),)
+        if self.extra or self.flatten:
+            return (ALL_CELLS,)
+        if self.reverse:
+            return (pieces(self.stride),)
+        return (Sight((CellWindow(side, (side - 1) ** 2, side * (side - 1)),), blocks(side).across),)
+
     def module(self, x: Shape) -> nn.Module:
         from yolor_cfg.ops.resampling import (
             CellOrder,
@@ -184,6 +204,15 @@ class Reorg3dSection(_ReorderingSection, names="reorg3d"):
         self.check_divisor(x, self.stride**4)
         return self.depth_to_space_shape(x)
 
+    def sights(self, out: Shape, x: Shape) -> tuple[Sight]:
+        """In reverse the blocks are made of a larger map with the same numbers: rows jump within a block."""
+        if not self.dialect.has_reorg3d:
+            return (EACH_CELL,)
+        if not self.reverse:
+            return (blocks(self.stride),)
+        jump = self.stride * (self.stride - 1)
+        return (Sight((CellWindow(1, jump, jump, self.stride),), pieces(self.stride).across),)
+
     def module(self, x: Shape) -> nn.Module:
         from torch import nn
 
@@ -209,6 +238,9 @@ class WaveletTransformSection(Section, names="dwt"):
         if x.height % 2 or x.width % 2:
             raise self.error("", "needs an even height and width", found=f"input {x}")
         return Shape(4 * x.channels, x.height // 2, x.width // 2)
+
+    def sights(self, out: Shape, x: Shape) -> tuple[Sight]:
+        return (blocks(2),)
 
     def module(self, x: Shape) -> nn.Module:
         from yolor_cfg.ops.resampling import Wavelets
@@ -253,6 +285,11 @@ class CropSection(Section, names="crop"):
             if left > there:
                 raise self.error(key, "larger than the input", found=str(left), allowed=f"1 to {there}")
         return Shape(x.channels, self.crop_height, self.crop_width)
+
+    def sights(self, out: Shape, x: Shape) -> tuple[Sight]:
+        starts = [(there - left) // 2 for there, left in zip(x[1:], out[1:], strict=True)]
+        down, across = ((CellWindow(1, -start, start),) for start in starts)
+        return (Sight(down, across),)
 
     def module(self, x: Shape) -> nn.Module:
         from yolor_cfg.ops.resampling import CenterCrop

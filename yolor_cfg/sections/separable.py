@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from yolor_cfg.lang.keys import ActivationKey, Flag, Int
 from yolor_cfg.ops.geometry import ConvGeometry, half_size
+from yolor_cfg.ops.windows import Sight
 from yolor_cfg.sections.base import Section
 from yolor_cfg.sections.norms import NORM_FACTS, build_batch_norm, norm_rules
 from yolor_cfg.sections.tensors import KernelGroup, TensorSpec, batch_norm_specs
@@ -52,6 +53,9 @@ class DepthwiseSection(Section, names="depthwise"):
                 allowed=f"{x.channels}, {2 * x.channels} ...",
             )
         return Shape(self.filters, *self._geometry(x).positions(self.size, x.height, x.width))
+
+    def sights(self, out: Shape, x: Shape) -> tuple[Sight]:
+        return (self._geometry(x).sight(self.size),)
 
     def module(self, x: Shape) -> nn.Module:
         from torch import nn
@@ -99,6 +103,10 @@ class _SeparableSection(Section):
     def shape(self, x: Shape) -> Shape:
         stride = self._stride
         return Shape(self.filters, (x.height - 1) // stride + 1, (x.width - 1) // stride + 1)
+
+    def sights(self, out: Shape, x: Shape) -> tuple[Sight]:
+        """Those of its depthwise 3x3: the others have one cell, and so has the input where it is added."""
+        return (ConvGeometry((self._stride, self._stride), padding=1).sight(3),)
 
     def module(self, x: Shape) -> nn.Module:
         from torch import nn

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from yolor_cfg.model import Network
 from yolor_cfg.ops.dropblock import DropBlock
-from yolor_cfg.sections.base import UpdateRules
+from yolor_cfg.sections.demands import UpdateRules
 
 USUAL = UpdateRules()
 HeldGradients = dict[nn.Parameter, Tensor]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from yolor_cfg.analysis.models.fields import ReceptiveField, find_field
 from yolor_cfg.count import GraphCosts
 from yolor_cfg.graph import Graph, Node
 
@@ -42,7 +43,8 @@ class ImageTime(NamedTuple):
 
 class HeadFacts(NamedTuple):
     """A head: its section and layer, pixels per cell down and across, classes, and how many anchors it has;
-    `anchors` are their widths and heights in pixels, where the section states them so."""
+    `anchors` are their widths and heights in pixels, where the section states them so. The receptive field
+    is that of a cell of what it reads."""
 
     type: str
     layer: int
@@ -50,6 +52,7 @@ class HeadFacts(NamedTuple):
     classes: int
     anchor_count: int
     anchors: tuple[tuple[float, float], ...]
+    receptive_field: ReceptiveField
 
 
 class Model(NamedTuple):
@@ -86,4 +89,5 @@ def describe_head(graph: Graph, node: Node) -> HeadFacts:
     anchors = tuple(getattr(section, "masked_anchors", ()))
     classes = node.shape.size if section.label_kind else getattr(section, "classes", 0)
     count = len(anchors) or (getattr(section, "num", 0) if hasattr(section, "anchors") else 0)
-    return HeadFacts(section.type, node.index, graph.stride(node.index), classes, count, anchors)
+    stride, field = graph.stride(node.index), find_field(graph, node.index)
+    return HeadFacts(section.type, node.index, stride, classes, count, anchors, field)
