@@ -23,11 +23,13 @@ TELLING = 0.1
 
 class Hypothesis(NamedTuple):
     """A change on our side: the name of its kind, what the other side would do, and how far a value of the
-    other side is from ours then."""
+    other side is from ours then. `local_value` gives our value then, None if there is none; it is left out
+    where places of the value depend on the whole map."""
 
     cause: str
     text: str
     apart: Callable[[Tensor], ValueDifference]
+    local_value: Callable[[], Tensor | None] | None = None
 
 
 class LayerCase(NamedTuple):
@@ -93,7 +95,7 @@ class LayerCase(NamedTuple):
             found = compute()
             return INCOMPARABLE if found is None else measure(found, theirs)
 
-        return Hypothesis(cause, text, apart)
+        return Hypothesis(cause, text, apart, compute)
 
     def suppose_changed(self, cause: str, text: str, *, change: LayerChange) -> Hypothesis:
         """The hypothesis of our layer after a change of a copy."""
