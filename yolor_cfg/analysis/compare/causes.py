@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from yolor_cfg.analysis.compare.compare import LayerComparison, NetworkComparison
@@ -139,6 +140,8 @@ def suppose_all(case: LayerCase) -> Iterator[Hypothesis]:
 def find_causes(case: LayerCase, theirs: Tensor, tolerance: float) -> Diagnosis:
     """Try every hypothesis about the layer."""
     ours = case.follow(case.compute())
+    if ours.shape == theirs.shape:
+        theirs = torch.empty_like(ours).copy_(theirs)  # in memory as ours: that is faster to compare
     before, bounds = measure(ours, theirs), _find_bounds(case, ours, [theirs])
     tried, count, limit = list[Cause](), 0, CLOSER * before.largest
     for one in suppose_all(case):

@@ -10,7 +10,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from yolor_cfg.analysis.compare.layers import INCOMPARABLE, LayerRun, Tail, ValueDifference, measure
+from yolor_cfg.analysis.compare.layers import (
+    INCOMPARABLE,
+    LayerRun,
+    Tail,
+    ValueDifference,
+    measure,
+    split_value,
+)
 from yolor_cfg.errors import CfgError
 from yolor_cfg.graph import Node
 from yolor_cfg.sections import Section
@@ -120,7 +127,11 @@ class LayerCase(NamedTuple):
 
 
 def _is_telling(value: Tensor) -> bool:
-    return int(value.isfinite().sum()) >= TELLING * value.numel()
+    finite, pieces = 0, split_value(value)
+    while finite < TELLING * value.numel() and pieces:
+        finite += int(pieces[0].isfinite().sum())
+        pieces = pieces[1:]
+    return finite >= TELLING * value.numel()
 
 
 Supposing = Callable[[LayerCase], Iterator[Hypothesis]]

@@ -43,7 +43,7 @@ def measure(ours: Tensor, theirs: Tensor) -> ValueDifference:
         return INCOMPARABLE
     if not ours.numel():
         return ValueDifference(0, 0)
-    pieces = zip(ours.detach().flatten().split(PIECE), theirs.detach().flatten().split(PIECE), strict=True)
+    pieces = zip(split_value(ours.detach()), split_value(theirs.detach(), ours), strict=True)
     found = [_measure_piece(*pair) for pair in pieces]
     sums = [one for one in found if one is not None]
     if len(sums) < len(found):
@@ -52,6 +52,15 @@ def measure(ours: Tensor, theirs: Tensor) -> ValueDifference:
     return ValueDifference(
         max(apart) / (max(size) or 1.0), math.fsum(apart_sum) / (math.fsum(size_sum) or 1.0)
     )
+
+
+def split_value(value: Tensor, like: Tensor | None = None) -> Sequence[Tensor]:
+    """The numbers of a value, PIECE at a time, in the order in which it or another value of its shape lies in
+    memory."""
+    like = value if like is None else like
+    if like.ndim == 4 and like.is_contiguous(memory_format=torch.channels_last):
+        value = value.movedim(1, -1)
+    return value.flatten().split(PIECE)
 
 
 def _measure_piece(ours: Tensor, theirs: Tensor) -> tuple[float, ...] | None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from yolor_cfg.analysis.compare.hypothesis import Hypothesis, LayerCase
-from yolor_cfg.analysis.compare.layers import INCOMPARABLE, PIECE, ValueDifference
+from yolor_cfg.analysis.compare.layers import INCOMPARABLE, ValueDifference, split_value
 from yolor_cfg.rewrite.absorb import find_norms, fold_norm
 
 SHORT_TYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -84,7 +84,7 @@ def _beyond_rounding(case: LayerCase, kind: torch.dtype, theirs: Tensor) -> Valu
 
 
 def _is_rounded(value: Tensor, kind: torch.dtype) -> bool:
-    return all(torch.equal(_to_type(piece, kind), piece) for piece in value.flatten().split(PIECE))
+    return all(torch.equal(_to_type(piece, kind), piece) for piece in split_value(value))
 
 
 def _beyond_levels(case: LayerCase, theirs: Tensor) -> ValueDifference:
@@ -103,7 +103,7 @@ def _beyond_levels(case: LayerCase, theirs: Tensor) -> ValueDifference:
 def _find_levels(value: Tensor) -> Tensor:
     """The numbers in a value, in order; only some if they are more than 8 bits tell apart."""
     levels = value.new_empty(0)
-    for piece in value.flatten().split(PIECE):
+    for piece in split_value(value):
         levels = torch.cat([levels, piece.unique()]).unique()
         if len(levels) > LEVELS:
             break
