@@ -54,13 +54,14 @@ def measure(ours: Tensor, theirs: Tensor) -> ValueDifference:
     )
 
 
-def split_value(value: Tensor, like: Tensor | None = None) -> Sequence[Tensor]:
+def split_value(value: Tensor, like: Tensor | None = None) -> tuple[Tensor, ...]:
     """The numbers of a value, PIECE at a time, in the order in which it or another value of its shape lies in
     memory."""
     like = value if like is None else like
     if like.ndim == 4 and like.is_contiguous(memory_format=torch.channels_last):
         value = value.movedim(1, -1)
-    return value.flatten().split(PIECE)
+    pieces: tuple[Tensor, ...] = value.flatten().split(PIECE)
+    return pieces
 
 
 def _measure_piece(ours: Tensor, theirs: Tensor) -> tuple[float, ...] | None:
