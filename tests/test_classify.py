@@ -114,6 +114,66 @@ def test_a_split_of_one_class_is_read_as_such(tmp_path: Path) -> None:
     assert not is_divided_by_class(str(folder))
 
 
+def leave_one_class(folder: Path, *, keeps_train: bool = False) -> Path:
+    """Folders of images of which val has one, red/, alone; without train, or with it."""
+    write_colors(folder)
+    for name in ("blue", "green"):
+        shutil.rmtree(folder / "val" / name)
+    if not keeps_train:
+        shutil.rmtree(folder / "train")
+    return folder
+
+
+def test_one_folder_is_a_class_where_the_train_split_beside_it_has_that_class(tmp_path: Path) -> None:
+    folder = leave_one_class(tmp_path / "data", keeps_train=True)
+    data = open_data(folder / "val", split="val", caches=False)
+    assert (data.format, data.names) == ("classes", ("blue", "green", "red"))
+    assert [one.image_classes.tolist() for one in data.samples] == [[2]] * 3
+    (folder / "val/red").rename(folder / "val/purple")
+    with pytest.raises(DataError, match="no labels found"):
+        open_data(folder / "val", split="val", caches=False)
+
+
+@pytest.mark.parametrize("given", [".", "val"])
+def test_one_folder_is_a_class_where_the_network_has_that_class(
+    given: str, trained: Path, tmp_path: Path
+) -> None:
+    folder = leave_one_class(tmp_path / "data")
+    (folder / "val/red").rename(folder / "val/Red")
+    args = ("test", trained / "weights/best.pt", "--data", folder / given, "--no-save")
+    result = tiny.yolor(*args, "--json")
+    assert result.exit_code == 0, result.output
+    assert "its one folder, Red, is taken for that class" in result.stderr
+    (row,) = [one for one in json.loads(result.stdout)["classification"]["per_class"] if one["images"]]
+    assert (row["name"], row["images"]) == ("red", 3)
+    # The other classes are known to be absent: a wrong one counts as wrong.
+    whole = write_colors(tmp_path / "whole")
+    for name in ("blue", "green"):
+        shutil.rmtree(whole / "val" / name)
+    beside = tiny.yolor("test", trained / "weights/best.pt", "--data", whole, "--no-save", "--json")
+    told = [json.loads(one.stdout)["classification"] for one in (result, beside)]
+    assert told[0]["top1"] == told[1]["top1"]
+
+
+@pytest.mark.parametrize(
+    ("given", "hint"),
+    [
+        ("val", "red may be a class, but could be any folder: put the other classes or a train split beside"),
+        ("val/red", "these may be the images of one class of"),
+    ],
+)
+def test_one_folder_that_could_be_any_is_told_with_the_ways_out(
+    given: str, hint: str, tmp_path: Path
+) -> None:
+    folder = leave_one_class(tmp_path / "data")
+    result = tiny.yolor("data", "check", folder / given)
+    assert result.exit_code == 3 and hint in result.stderr and "Traceback" not in result.output
+    boxes = write_colors(tmp_path / "boxes")
+    for image in boxes.rglob("*.png"):
+        image.with_suffix(".txt").write_text("0 .5 .5 .2 .2\n")
+    assert "may be" not in tiny.yolor("data", "check", boxes).output
+
+
 def test_one_heap_of_classes_is_divided_into_a_file_that_darknet_reads_too(tmp_path: Path) -> None:
     heap = write_colors(tmp_path / "heap", splits=False)
     with pytest.raises(DataError, match="no val split"):

@@ -53,6 +53,26 @@ def test_an_option_at_its_edge_is_answered(
     assert result.exit_code == 2 and says in result.stderr, result.output
 
 
+@pytest.mark.parametrize(
+    ("command", "words", "says"),
+    [
+        ("detect", ("--tile=-1",), "Invalid value for '--tile': '-1' is not an image size: use 416"),
+        ("detect", ("--tile", "-1"), "Invalid value for '--tile': '-1' is not an image size: use 416"),
+        ("test", ("--tile=-64x64",), "'-64x64' is not an image size"),
+        ("train", ("--cache=-1",), "Invalid value for '--cache': -1.0 is not in the range 0<=x"),
+    ],
+)
+def test_a_negative_number_where_there_may_be_none_is_no_option(
+    command: str, words: tuple[str, ...], says: str, tiny: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tiny.cfg.parent)
+    rest = ["x.png"] if command == "detect" else ["--data", "none.data"]
+    result = yolor(command, *tiny, *rest, *words)
+    assert result.exit_code == 2 and says in result.stderr, result.output
+    after = yolor(command, *tiny, *rest, "--", *words)
+    assert says not in after.stderr
+
+
 def test_a_dash_is_standard_output_and_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     result = yolor("new", "yolor_micro", "-o", "-")

@@ -39,16 +39,21 @@ TEXT = (
 )
 
 
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
+def save_weights(folder: Path) -> str:
+    """A checkpoint of the network above with random weights."""
     torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("weights") / "own.pt"
+    path = folder / "own.pt"
     network = Network(build_graph(parse(TEXT)))
     with torch.no_grad():
         for index in (1, 4):
             network.module_list[index].Conv2d.weight.mul_(4)
     save_checkpoint(network, path, names=["disc", "square", "triangle", "star", "ring", "cross"])
     return str(path)
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return save_weights(tmp_path_factory.mktemp("weights"))
 
 
 @pytest.fixture(scope="module")

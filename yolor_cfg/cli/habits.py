@@ -3,8 +3,10 @@ the new form."""
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from collections.abc import Mapping, Sequence
+from itertools import pairwise, takewhile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +19,9 @@ SIZE_OPTIONS = ("--img-size", "--img", "--imgsz")
 SMALLEST_SIZE = 32
 """Pixels; a smaller number behind an image size is the number of a camera."""
 
+VALUE_OR_NONE = ("tile", "cache")
+"""Options that take a number or nothing; none of these numbers is negative."""
+NEGATIVE = re.compile(r"-[0-9.].*", re.DOTALL)
 SPLITS = ("train", "val", "test")
 """What YOLOR's `--task` may be; no task may be called so."""
 
@@ -125,6 +130,7 @@ class HabitCommand(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Translate the words, then parse them as click does."""
+        _refuse_negative_values(self, ctx, args)
         return super().parse_args(ctx, self._translate(ctx, args))
 
     def _translate(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -140,6 +146,17 @@ class HabitCommand(click.Command):
         has_source = given.get("sources") or sort_paths(paths, cfg=cfg, weights=weights).others
         # A number is a camera where nothing else is a source.
         return joined if has_source else translate(args, self.habits._replace(joins_classes=False))
+
+
+def _refuse_negative_values(command: click.Command, ctx: click.Context, args: Sequence[str]) -> None:
+    """Raise BadParameter for a negative number behind an option that takes a number or nothing: click would
+    look for an option of that name."""
+    lone = {word: one for one in command.params if one.name in VALUE_OR_NONE for word in one.opts}
+    for word, following in pairwise([*takewhile("--".__ne__, args), ""]):
+        name, equals, value = word.partition("=")
+        value = value if equals else following
+        if name in lone and NEGATIVE.fullmatch(value):
+            lone[name].type.convert(value, lone[name], ctx)
 
 
 def translate(args: Sequence[str], habits: Habits) -> list[str]:

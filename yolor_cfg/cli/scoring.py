@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -10,11 +11,12 @@ if TYPE_CHECKING:
     from yolor_cfg.weights.loading import LoadedNetwork
 
 
-def find_test_data(data: str) -> FoundListing:
-    """The images to test on, as `yolor test` chooses them."""
+def find_test_data(data: str, known: Sequence[str] = ()) -> FoundListing:
+    """The images to test on, as `yolor test` chooses them; `known` are the classes that a network tells of
+    whole images."""
     from yolor_cfg.data.sources import find_listing
 
-    return find_listing(data, "val", whole=True)
+    return find_listing(data, "val", whole=True, known=known)
 
 
 def open_test_data(data: str, opened: LoadedNetwork) -> Dataset:
@@ -25,7 +27,8 @@ def open_test_data(data: str, opened: LoadedNetwork) -> Dataset:
     from yolor_cfg.data.sources import read_listing, refuse_other_count
     from yolor_cfg.data.types import LabelChecks
 
-    listing, graph = find_test_data(data), opened.network.graph
+    graph = opened.network.graph
+    listing = find_test_data(data, opened.names if graph.label_heads else ())
     classes = graph.classes
     refuse_missing_boxes(listing.listing, graph, path=listing.place, spares_labels=False)
     refuse_other_count(listing, classes, opened.names, is_fixed=True)

@@ -143,7 +143,8 @@ def _open_dataset(
 
     checks = LabelChecks(options["fix_labels"], options["strict"])
     split, classes = options["split"], graph.classes or None if graph else None
-    found = find_listing(path, split or "val", whole=split is None)
+    known = names if graph and graph.label_heads else ()
+    found = find_listing(path, split or "val", whole=split is None, known=known)
     if graph:
         refuse_missing_boxes(found.listing, graph, path=found.place)
     is_part = not options["by_number"] and has_part_of(names, found.listing.names)

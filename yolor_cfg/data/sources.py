@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from yolor_cfg.data.classes import format_names
@@ -70,11 +71,14 @@ def open_data(
     return read_listing(found, classes=classes, checks=checks, caches=caches)
 
 
-def find_listing(path: str | os.PathLike[str], split: SplitName, *, whole: bool = False) -> FoundListing:
-    """The images of a split; val and test stand in for each other, with a note."""
+def find_listing(
+    path: str | os.PathLike[str], split: SplitName, *, whole: bool = False, known: Sequence[str] = ()
+) -> FoundListing:
+    """The images of a split; val and test stand in for each other, with a note. `known` are the classes of
+    images that one folder in all may be called after."""
     origin = os.fspath(path)
     faults: list[MissingSplit] = []
-    reader, place = _find_reader(origin)
+    reader, place = _find_reader(origin, known)
     last: tuple[SplitName, ...] = ("train",) if whole else ()
     for one in dict.fromkeys((split, *STAND_INS[split], *last)):
         if one == "train" and faults and not faults[0].is_undivided:
@@ -182,17 +186,17 @@ def _note_stand_in(found: FoundListing, split: SplitName) -> FoundListing:
     return found._replace(listing=found.listing._replace(notes=(note, *found.listing.notes)))
 
 
-def _find_reader(path: str) -> tuple[ListingReader, str]:
+def _find_reader(path: str, known: Sequence[str] = ()) -> tuple[ListingReader, str]:
     """The reader and the path to read: a folder may contain a file that describes it."""
     if os.path.isdir(path):
-        return _folder_reader(path)
+        return _folder_reader(path, known)
     if not os.path.exists(path):
         raise DataError("no such file or folder", path=path, allowed=KINDS)
     ending = os.path.splitext(path)[1].lower()
     return READERS_BY_SUFFIX.get(ending) or _detect_reader(path), path
 
 
-def _folder_reader(path: str) -> tuple[ListingReader, str]:
+def _folder_reader(path: str, known: Sequence[str]) -> tuple[ListingReader, str]:
     for pattern in DESCRIPTIONS:
         files = sorted(glob.glob(os.path.join(glob.escape(path), pattern)))
         if len(files) == 1:
@@ -206,10 +210,15 @@ def _folder_reader(path: str) -> tuple[ListingReader, str]:
             )
     if coco.find_files(path):
         return coco.list_folder, path
-    if class_folders.is_divided_by_class(path):
-        return class_folders.list_images, path
+    if class_folders.is_divided_by_class(path, known):
+        return partial(class_folders.list_images, known=known), path
     voc.refuse_part(path.rstrip("/"))
-    return (voc.list_images if voc.is_voc(path) else folder.list_images), path
+    return (voc.list_images if voc.is_voc(path) else _list_folder), path
+
+
+def _list_folder(path: str, split: SplitName) -> ImageListing:
+    """The images of a folder without a file that describes it."""
+    return folder.list_images(path, split)._replace(label_hint=class_folders.describe_lone_class(path))
 
 
 def is_described(folder: str) -> bool:

@@ -110,16 +110,12 @@ def split_batches(prepared: Iterable[Prepared], most: int) -> Iterator[list[Any]
         yield batch
 
 
-def refuse_tiles(
-    path: str, *, labels: bool, is_recurrent: bool, preprocess: str, embeds: bool = False
-) -> None:
-    """Raise CfgError for a network that does not see images in tiles; `embeds` tells of embeddings that are
-    to be scored."""
+def refuse_tiles(path: str, *, labels: bool, is_recurrent: bool, preprocess: str) -> None:
+    """Raise CfgError for a network that does not see images in tiles."""
     reasons = {
         "heads that classify whole images": labels,
         "sections that remember the images before": is_recurrent,
         "--preprocess crop, which leaves a part of each tile out": preprocess == "crop",
-        "a test of embeddings": embeds,
     }
     found = [reason for reason, holds in reasons.items() if holds]
     if found:

@@ -115,10 +115,14 @@ def _finite(value: float) -> float | None:
 def nearest_boxes(truth_xywh: NDArray[Any], boxes_xywh: NDArray[Any]) -> Integers:
     """Of the predicted boxes [B, 4] the numbers of those that overlap the objects [O, 4] most, the first of
     several."""
+    return find_nearest(truth_xywh, boxes_xywh)[0]
+
+
+def find_nearest(truth_xywh: NDArray[Any], boxes_xywh: NDArray[Any]) -> tuple[Integers, Doubles]:
+    """Like `nearest_boxes`, with the IoU of each [O]."""
     with np.errstate(invalid="ignore"):  # boxes of an untrained network may be infinite
         overlap = _overlap(truth_xywh[:, None], boxes_xywh[None])
-    found: Integers = overlap.argmax(axis=1)
-    return found
+    return overlap.argmax(axis=1), overlap.max(axis=1)
 
 
 def _overlap(truth_xywh: NDArray[Any], boxes_xywh: NDArray[Any]) -> Doubles:

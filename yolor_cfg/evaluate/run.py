@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from yolor_cfg.data.eval_transforms import boxes_to_input
 from yolor_cfg.data.rect import RectRules
 from yolor_cfg.data.types import Dataset
 from yolor_cfg.detect.memory import check_memory
@@ -32,7 +31,7 @@ from yolor_cfg.evaluate.batches import (
     rectangle_plans,
     split_batches,
 )
-from yolor_cfg.evaluate.embeddings import NO_VECTORS, nearest_boxes, score_embeddings
+from yolor_cfg.evaluate.embeddings import NO_VECTORS, score_embeddings
 from yolor_cfg.evaluate.forward import PRECISIONS, decode, eval_mode, is_recurrent, run_network
 from yolor_cfg.evaluate.ground_truth import (
     Doubles,
@@ -54,10 +53,11 @@ from yolor_cfg.evaluate.scores import (
     score_parts,
 )
 from yolor_cfg.evaluate.tiled import FoundInInputs, TileFinder
+from yolor_cfg.evaluate.vectors import AreaVectors, object_vectors
 from yolor_cfg.graph import Graph
 from yolor_cfg.images.fit import PREPROCESS_CHOICES, default_preprocess, preprocess_image
 from yolor_cfg.images.preprocess import NetworkInput
-from yolor_cfg.images.tiles import TiledImage, TileRules
+from yolor_cfg.images.tiles import TileRules
 from yolor_cfg.model import Network, Predictions, check_heads
 from yolor_cfg.parallel import broadcast_object, gather_objects, this_process
 from yolor_cfg.weights.task_choice import network_of_task
@@ -243,7 +243,7 @@ def _plan_images(
     rectangles = settings.rectangles and not settings.tiling
     if settings.tiling:
         labels, recurrent = bool(graph.label_heads), is_recurrent(network)
-        refuse_tiles(graph.path, labels=labels, is_recurrent=recurrent, preprocess=how, embeds=network.embeds)
+        refuse_tiles(graph.path, labels=labels, is_recurrent=recurrent, preprocess=how)
     if rectangles and graph.dialect.is_pytorch and how == "letterbox" and square:
         rules = RectRules(graph.image.width, rectangle_multiple(graph), settings.padding)
         plans = rectangle_plans(sizes, batch_size=settings.batch_size, rules=rules)
@@ -314,7 +314,9 @@ def _detect_group(
     results to the image, but not those of its mAP."""
     if group.tiled is not None:
         clips = not network.graph.dialect.is_pytorch
-        return _detect_tiled(group, group.tiled, tiles, kinds=kinds, clips=clips)
+        sample = dataset.samples[group.images[0]]
+        areas = AreaVectors(network, sample, group.tiled) if network.embeds else None
+        return _detect_tiled(group, tiles, kinds=kinds, clips=clips, vectors=areas)
     start = time.perf_counter()
     raws = run(torch.from_numpy(group.pixels))
     labels = _group_labels(network, group, raws)
@@ -326,49 +328,34 @@ def _detect_group(
     found = _group_detections(predictions, group, kinds[0], clips=not network.graph.dialect.is_pytorch)
     seconds = np.array([0.0, middle - start, time.perf_counter() - middle])
     darknet = _group_detections(predictions, group, kinds[1]) if len(kinds) > 1 else no_detections()
-    vectors = object_vectors(network, raws, predictions, group=group, dataset=dataset)
+    samples = {image: dataset.samples[image] for image in group.images}
+    vectors = object_vectors(network, raws, predictions, placements=group.placements, samples=samples)
     return _PartialDetections(len(group.images), found, darknet, (), seconds, labels, vectors)
 
 
 def _detect_tiled(
-    group: Group, image: TiledImage, tiles: TileFinder, *, kinds: Sequence[NmsRules], clips: bool
+    group: Group, tiles: TileFinder, *, kinds: Sequence[NmsRules], clips: bool, vectors: AreaVectors | None
 ) -> _PartialDetections:
     """Like `_detect_group`, of one image in tiles; all of its time counts as that of the network."""
-    start, (number,) = time.perf_counter(), group.images
-    usual, *more = tiles.find_in(image, kinds)
+    start, (number,), image = time.perf_counter(), group.images, group.tiled
+    assert image is not None
+    usual, *more = tiles.find_in(image, kinds, vectors.look_in if vectors else None)
     found = detection_rows(number, usual, clips=image.placement.image_size if clips else None)
     darknet = detection_rows(number, more[0], clips=None) if more else no_detections()
     seconds = np.array([0.0, time.perf_counter() - start, 0.0])
-    return _PartialDetections(1, found, darknet, (), seconds, np.full((1, 1), float(number)))
+    of_objects = NO_VECTORS if vectors is None else vectors.rows(number)
+    return _PartialDetections(1, found, darknet, (), seconds, np.full((1, 1), float(number)), of_objects)
 
 
 def _find_kinds(
     network: Network, batch: Sequence[NetworkInput], *, kinds: Sequence[NmsRules], run: RunNetwork
 ) -> FoundInInputs:
-    """What the network finds in these inputs by each set of NMS rules."""
+    """What the network finds in these inputs, by each set of NMS rules too."""
     raws = run(torch.from_numpy(np.stack([item.pixels for item in batch])))
     predictions = decode(network, raws, least=min(rules.conf for rules in kinds))
     placements = [item.placement for item in batch]
-    return [list(apply_nms(predictions, placements, rules=rules)) for rules in kinds]
-
-
-def object_vectors(
-    network: Network, raws: Sequence[Tensor], predictions: Predictions, *, group: Group, dataset: Dataset
-) -> Doubles:
-    """The image, the identity and the vector of each object of a group that has an identity [O, 2 + E]; none
-    without embeddings."""
-    if not network.embeds:
-        return NO_VECTORS
-    chosen, rows = list[Tensor](), list[Doubles]()
-    for image, placement, boxes in zip(group.images, group.placements, predictions.boxes_xywh, strict=True):
-        sample = dataset.samples[image]
-        known = (sample.identities >= 0) & ~sample.crowd
-        height, width = placement.input_size
-        truth = boxes_to_input(sample.boxes_xywh[known], placement) * (width, height, width, height)
-        chosen.append(torch.from_numpy(nearest_boxes(truth, boxes.numpy())))
-        rows.append(np.column_stack([np.full(len(truth), image), sample.identities[known]]))
-    found = torch.cat(network.embed_boxes(raws, chosen)).double().cpu().numpy()
-    return np.column_stack([np.concatenate(rows), found])
+    kept = [list(apply_nms(predictions, placements, rules=rules)) for rules in kinds]
+    return FoundInInputs(raws, predictions, kept)
 
 
 def _group_labels(network: Network, group: Group, raws: Sequence[Tensor]) -> Doubles:

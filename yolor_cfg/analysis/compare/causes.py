@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from yolor_cfg.analysis.compare.compare import LayerComparison, NetworkComparison
@@ -16,6 +17,7 @@ from yolor_cfg.analysis.compare.operations import (
     other_resampling,
     other_windows,
 )
+from yolor_cfg.analysis.compare.patch import PatchBounds, cut_patch
 from yolor_cfg.analysis.compare.readings import (
     other_activations,
     other_boxes,
@@ -137,20 +139,45 @@ def suppose_all(case: LayerCase) -> Iterator[Hypothesis]:
 
 def find_causes(case: LayerCase, theirs: Tensor, tolerance: float) -> Diagnosis:
     """Try every hypothesis about the layer."""
-    before = measure(case.follow(case.compute()), theirs)
-    tried = [Cause(one.cause, one.text, before, one.apart(theirs)) for one in suppose_all(case)]
-    ranked = sorted(tried, key=lambda cause: cause.after.largest)
-    limit = max(TIE * ranked[0].after.largest, tolerance / 100)
+    ours = case.follow(case.compute())
+    if ours.shape == theirs.shape:
+        theirs = torch.empty_like(ours).copy_(theirs)  # in memory as ours: that is faster to compare
+    before, bounds = measure(ours, theirs), _find_bounds(case, ours, [theirs])
+    tried, count, limit = list[Cause](), 0, CLOSER * before.largest
+    for one in suppose_all(case):
+        count += 1
+        # What leaves more than the limit is neither told nor the nearest: it need not be known how much.
+        if bounds.find_least(one)[0] <= limit:
+            tried.append(Cause(one.cause, one.text, before, one.apart(theirs)))
+            limit = min(limit, max(TIE * tried[-1].after.largest, tolerance / 100))
+    return _choose_causes(case, tried, tolerance)._replace(tried=count)
+
+
+def _choose_causes(case: LayerCase, tried: Sequence[Cause], tolerance: float) -> Diagnosis:
+    """Those that explain the difference, of causes that were tried."""
+    if not tried:
+        return Diagnosis(case.node, (), None, 0)
+    nearest = min(tried, key=lambda cause: cause.after.largest)
+    limit = max(TIE * nearest.after.largest, tolerance / 100)
     best = tuple(
-        cause for cause in tried if cause.after.largest <= limit and explains(before, cause.after, tolerance)
+        one for one in tried if one.after.largest <= limit and explains(one.before, one.after, tolerance)
     )
-    closer = ranked[0].after.largest <= CLOSER * before.largest
-    return Diagnosis(case.node, best, ranked[0] if closer and not best else None, len(tried))
+    closer = nearest.after.largest <= CLOSER * nearest.before.largest
+    return Diagnosis(case.node, best, nearest if closer and not best else None, len(tried))
+
+
+def _find_bounds(case: LayerCase, ours: Tensor, values: Sequence[Tensor]) -> PatchBounds:
+    return PatchBounds(cut_patch(case, ours, values[0]) if values else None, values, suppose_all)
 
 
 def explains(before: ValueDifference, after: ValueDifference, tolerance: float) -> bool:
     """Whether what differed agrees."""
-    return after.largest <= min(tolerance, SHARE * before.largest)
+    return after.largest <= _most_left(before, tolerance)
+
+
+def _most_left(before: ValueDifference, tolerance: float) -> float:
+    """What a cause leaves of a difference at most."""
+    return min(tolerance, SHARE * before.largest)
 
 
 def find_explained(
@@ -158,13 +185,15 @@ def find_explained(
 ) -> dict[int, Cause]:
     """Those of the values, by place, that the layer has under a hypothesis: any, or that of a cause."""
     ours = case.follow(case.compute())
-    before = [measure(ours, theirs) for theirs in values]
+    before, bounds = [measure(ours, theirs) for theirs in values], _find_bounds(case, ours, values)
     found: dict[int, Cause] = {}
     for one in suppose_all(case):
         if cause is not None and (one.cause, one.text) != (cause.name, cause.text):
             continue
-        for place, theirs in enumerate(values):
-            if place not in found and explains(before[place], after := one.apart(theirs), tolerance):
+        for place, least in enumerate(bounds.find_least(one)):
+            if place in found or least > _most_left(before[place], tolerance):
+                continue
+            if explains(before[place], after := one.apart(values[place]), tolerance):
                 found[place] = Cause(one.cause, one.text, before[place], after)
     return found
 

@@ -10,7 +10,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from yolor_cfg.analysis.compare.layers import INCOMPARABLE, LayerRun, Tail, ValueDifference, measure
+from yolor_cfg.analysis.compare.layers import (
+    INCOMPARABLE,
+    LayerRun,
+    Tail,
+    ValueDifference,
+    measure,
+    split_value,
+)
 from yolor_cfg.errors import CfgError
 from yolor_cfg.graph import Node
 from yolor_cfg.sections import Section
@@ -23,11 +30,13 @@ TELLING = 0.1
 
 class Hypothesis(NamedTuple):
     """A change on our side: the name of its kind, what the other side would do, and how far a value of the
-    other side is from ours then."""
+    other side is from ours then. `local_value` gives our value then, None if there is none; it is left out
+    where places of the value depend on the whole map."""
 
     cause: str
     text: str
     apart: Callable[[Tensor], ValueDifference]
+    local_value: Callable[[], Tensor | None] | None = None
 
 
 class LayerCase(NamedTuple):
@@ -93,7 +102,7 @@ class LayerCase(NamedTuple):
             found = compute()
             return INCOMPARABLE if found is None else measure(found, theirs)
 
-        return Hypothesis(cause, text, apart)
+        return Hypothesis(cause, text, apart, compute)
 
     def suppose_changed(self, cause: str, text: str, *, change: LayerChange) -> Hypothesis:
         """The hypothesis of our layer after a change of a copy."""
@@ -118,7 +127,11 @@ class LayerCase(NamedTuple):
 
 
 def _is_telling(value: Tensor) -> bool:
-    return int(value.isfinite().sum()) >= TELLING * value.numel()
+    finite, pieces = 0, split_value(value)
+    while finite < TELLING * value.numel() and pieces:
+        finite += int(pieces[0].isfinite().sum())
+        pieces = pieces[1:]
+    return finite >= TELLING * value.numel()
 
 
 Supposing = Callable[[LayerCase], Iterator[Hypothesis]]

@@ -5,6 +5,7 @@ N images, C channels, H W cells, B boxes, K classes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -16,6 +17,8 @@ from yolor_cfg.model import BoxHead, Network, darknet_output
 
 FARTHEST = 10.0
 """Centres and sizes of boxes are compared up to so many times the input: random weights give larger ones."""
+PIECE = 2**17
+"""Values are measured so many numbers at a time: what is computed from them stays in the cache."""
 HEAD_FORMS = ("boxes", "darknet")
 """How the value of a head is compared: its boxes and scores, or what C Darknet stores."""
 
@@ -31,27 +34,46 @@ class ValueDifference(NamedTuple):
     mean: float
 
 
-EQUAL, INCOMPARABLE = ValueDifference(0, 0), ValueDifference(float("inf"), float("inf"))
+INCOMPARABLE = ValueDifference(math.inf, math.inf)
 
 
 def measure(ours: Tensor, theirs: Tensor) -> ValueDifference:
     """How far `theirs` is from `ours`; values that are infinite on both sides count as equal."""
-    ours, theirs = ours.detach(), theirs.detach()
     if ours.shape != theirs.shape:
         return INCOMPARABLE
-    finite = ours.isfinite()
-    if not torch.equal(finite, theirs.isfinite()):
+    if not ours.numel():
+        return ValueDifference(0, 0)
+    pieces = zip(split_value(ours.detach()), split_value(theirs.detach(), ours), strict=True)
+    found = [_measure_piece(*pair) for pair in pieces]
+    sums = [one for one in found if one is not None]
+    if len(sums) < len(found):
         return INCOMPARABLE
-    if not bool(finite.all()):
-        ours, theirs = ours.where(finite, 0), theirs.where(finite, 0)
-    apart = (theirs - ours).abs()
-    if not apart.numel() or not apart.any():
-        return EQUAL
-    size = ours.abs()
-    largest, mean = float(size.max()), float(size.mean(dtype=torch.float64))
+    apart, size, apart_sum, size_sum = zip(*sums, strict=True)
     return ValueDifference(
-        float(apart.max()) / (largest or 1.0), float(apart.mean(dtype=torch.float64)) / (mean or 1.0)
+        max(apart) / (max(size) or 1.0), math.fsum(apart_sum) / (math.fsum(size_sum) or 1.0)
     )
+
+
+def split_value(value: Tensor, like: Tensor | None = None) -> tuple[Tensor, ...]:
+    """The numbers of a value, PIECE at a time, in the order in which it or another value of its shape lies in
+    memory."""
+    like = value if like is None else like
+    if like.ndim == 4 and like.is_contiguous(memory_format=torch.channels_last):
+        value = value.movedim(1, -1)
+    pieces: tuple[Tensor, ...] = value.flatten().split(PIECE)
+    return pieces
+
+
+def _measure_piece(ours: Tensor, theirs: Tensor) -> tuple[float, ...] | None:
+    """The largest difference and the largest value, and the sums of both; None where only one is finite."""
+    apart, size = (theirs - ours).abs_(), ours.abs()
+    if not math.isfinite(float(apart.max())):
+        finite = ours.isfinite()
+        if not torch.equal(finite, theirs.isfinite()):
+            return None
+        apart, size = apart.where(finite, 0), size.where(finite, 0)
+    sums = [float(one.sum(dtype=torch.float64)) for one in (apart, size)]
+    return float(apart.max()), float(size.max()), *sums
 
 
 class LayerRun:
@@ -79,7 +101,7 @@ class LayerRun:
         layer = self.network.module_list[node.index] if layer is None else layer
         given = [one.clone() for one in inputs]  # some layers overwrite them
         with torch.inference_mode():
-            if node.index in self._states:
+            if self.keeps_state(node):
                 return self.compared_value(node, layer(*given, self._states[node.index])[0], layer)
             return self.compared_value(node, layer(*given), layer)
 
@@ -96,6 +118,10 @@ class LayerRun:
     def can_compute(self, node: Node) -> bool:
         """Whether the layer reads other layers as they are compared, not a head."""
         return not any(source >= 0 and self.graph.nodes[source].section.is_head for source in node.sources)
+
+    def keeps_state(self, node: Node) -> bool:
+        """Whether the layer is recurrent."""
+        return node.index in self._states
 
     def inputs(self, node: Node, values: Mapping[int, Tensor]) -> list[Tensor]:
         """What the layer reads, of these values of all layers."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from yolor_cfg.analysis.compare.hypothesis import Hypothesis, LayerCase
-from yolor_cfg.analysis.compare.layers import INCOMPARABLE, ValueDifference, measure
+from yolor_cfg.analysis.compare.layers import INCOMPARABLE, ValueDifference, measure, split_value
 from yolor_cfg.rewrite.absorb import find_norms, fold_norm
 
 SHORT_TYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -75,22 +75,39 @@ def _to_int8_by_filter(weight: Tensor) -> Tensor:
 def _beyond_rounding(case: LayerCase, kind: torch.dtype, theirs: Tensor) -> ValueDifference:
     """What is left of the difference without what rounding to this type makes; all of it where the other
     side's values are no such numbers."""
+    if kind != next((one for one in SHORT_TYPES.values() if _is_rounded(theirs, one)), None):
+        return INCOMPARABLE
     ours = case.follow(case.compute())
-    shortest = next((one for one in SHORT_TYPES.values() if torch.equal(_to_type(theirs, one), theirs)), None)
-    if ours.shape != theirs.shape or kind != shortest:
+    if ours.shape != theirs.shape:
         return INCOMPARABLE
     return _beyond(ours, theirs, SLACK * torch.finfo(kind).eps * float(ours.abs().max()))
+
+
+def _is_rounded(value: Tensor, kind: torch.dtype) -> bool:
+    return all(torch.equal(_to_type(piece, kind), piece) for piece in split_value(value))
 
 
 def _beyond_levels(case: LayerCase, theirs: Tensor) -> ValueDifference:
     """What is left of the difference without a few steps between levels; all of it where there are more of
     them."""
+    levels = _find_levels(theirs)
+    if not 1 < len(levels) <= LEVELS:
+        return INCOMPARABLE
     ours = case.follow(case.compute())
-    levels = theirs.unique()
-    if ours.shape != theirs.shape or not 1 < len(levels) <= LEVELS < len(ours.unique()):
+    if ours.shape != theirs.shape or len(_find_levels(ours)) <= LEVELS:
         return INCOMPARABLE
     slack = LEVELS_APART * float(levels.diff().min())
     return _beyond(ours, theirs, slack) if slack <= COARSE * float(ours.abs().max()) else INCOMPARABLE
+
+
+def _find_levels(value: Tensor) -> Tensor:
+    """The numbers in a value, in order; only some if they are more than 8 bits tell apart."""
+    levels = value.new_empty(0)
+    for piece in split_value(value):
+        levels = torch.cat([levels, piece.unique()]).unique()
+        if len(levels) > LEVELS:
+            break
+    return levels
 
 
 def _beyond(ours: Tensor, theirs: Tensor, slack: float) -> ValueDifference:

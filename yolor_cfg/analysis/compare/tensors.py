@@ -30,7 +30,8 @@ def other_statistics(case: LayerCase) -> Iterator[Hypothesis]:
         "no batch norm": _forget_norm,
     }
     for text, change in changes.items():
-        yield case.suppose_changed("batch norm statistics", text, change=_each_norm(change))
+        found = case.suppose_changed("batch norm statistics", text, change=_each_norm(change))
+        yield found._replace(local_value=None) if change is _use_own_statistics else found
 
 
 def _each_norm(change: Callable[[Any], None]) -> LayerChange:
