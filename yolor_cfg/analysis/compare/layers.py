@@ -50,7 +50,7 @@ def measure(ours: Tensor, theirs: Tensor) -> ValueDifference:
         return INCOMPARABLE
     apart, size, apart_sum, size_sum = zip(*sums, strict=True)
     return ValueDifference(
-        max(apart) / (max(size) or 1.0), math.fsum(apart_sum) / (math.fsum(size_sum) or 1.0)
+        max(apart) / (max(size) or 1.0), math.fsum(apart_sum) / (math.fsum(size_sum) or ours.numel())
     )
 
 
