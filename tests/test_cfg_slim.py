@@ -276,6 +276,7 @@ def test_a_network_of_which_nothing_can_go_is_refused() -> None:
     with pytest.raises(CfgError, match="no filter of this network can go") as refused:
         slim(network_of(NET + HEAD), 0.5)
     assert "batch_normalize=1" in refused.value.hint
+    assert refused.value.found == "--by bn; 7: [yolo] needs them (#1)"
 
 
 def yolor(*args: object) -> Result:

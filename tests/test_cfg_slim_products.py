@@ -161,7 +161,7 @@ def test_filters_before_what_leaves_each_channel_to_itself_go(between: str) -> N
         (convolution(6, "groups=2"), "14: [convolutional] with groups needs them (#1)"),
         (convolution(8) + convolution(8, "share_index=1"), "16: a layer with shared weights needs them (#1)"),
         (convolution(4).replace("leaky", "logistic"), "4: activation=logistic makes something of 0 (#1)"),
-        (gate(3).replace("logistic", "relu"), "3: they have no batch norm to go by (#1)"),
+        (gate(3).replace("logistic", "relu"), "3: they have no batch norm, by which --by bn goes (#1)"),
         (
             "[route]\nlayers=0\ngroups=1\n[convolutional]\nsize=1\n",
             "1: their section has no line filters= (#2)",

@@ -3,6 +3,7 @@ where its gradient is not 0."""
 
 import random
 from bisect import bisect
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -17,6 +18,9 @@ from yolor_cfg.lang.syntax import parse
 from yolor_cfg.model import Network
 from yolor_cfg.ops.windows import CellSpan
 
+CORPUS = SHARED / "corpus" / "cfg"
+TINY = CORPUS / "tanluren__yolov3-channel-and-layer-pruning__yolov3-tiny-1cls.cfg"
+MICRO = Path(__file__).resolve().parents[1] / "cfg" / "yolor_micro.cfg"
 SIDE = 192
 CELLS = 8  # neighbours that are looked at: more than any period of the drawn networks
 
@@ -284,7 +288,7 @@ def test_of_cells_that_see_differently_much_the_one_that_sees_most_counts() -> N
 def test_vgg_16_has_the_known_receptive_field() -> None:
     """196 behind conv5_3, 212 behind pool5 (Araujo, Norris, Sim: Computing receptive fields of convolutional
     neural networks, Distill 2019)."""
-    graph = load_graph(SHARED / "corpus" / "cfg" / "AlexeyAB__darknet__vgg-conv.cfg")
+    graph = load_graph(CORPUS / "AlexeyAB__darknet__vgg-conv.cfg")
     last = len(graph.nodes) - 1
     assert [find_field(graph, index) for index in (last - 1, last)] == [(196, 196), (212, 212)]
 
@@ -302,3 +306,28 @@ def test_yolov2s_reorg_reads_rows_that_lie_apart(height: int, exact: bool) -> No
     assert all(
         span.first <= first and last <= span.last for span, (first, last) in zip(told, rows, strict=True)
     )
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the corpus is not here")
+@pytest.mark.parametrize(
+    "path, side", [(TINY, 640), (CORPUS / "AlexeyAB__darknet__yolov2.cfg", 992), (MICRO, 1152)]
+)
+def test_a_head_of_a_whole_network_is_nan_where_its_field_is(path: Path, side: int) -> None:
+    graph = load_graph(path, ReadOptions(size=side))
+    head = graph.heads[-1]
+    network, cell = Network(graph).eval(), head.shape.height // 2
+
+    def is_nan(rows: slice) -> bool:
+        images = torch.rand(1, *graph.image)
+        images[:, :, rows] = torch.nan
+        with torch.no_grad():
+            raw = network(images)[-1]
+        cells = raw.movedim(-1, 1).flatten(1, 2)[0] if raw.dim() == 5 else raw[0]  # [C, H, W]
+        return bool(cells[:, cell, cell].isnan().any())
+
+    after = bisect(range(side), False, key=lambda start: not is_nan(slice(start, None)))
+    first = bisect(range(side), False, key=lambda start: is_nan(slice(0, start + 1)))
+    span = trace_span(graph, head.index, CellSpan(cell, cell), axis=DOWN)
+    assert (first, after - 1) == span
+    assert 0 < span.first < span.last < side - 1

@@ -29,7 +29,7 @@ from yolor_cfg.ops.resampling import ColumnsFirst, Reorder, RepeatUpsample, spac
 
 Channels = list[int]
 """The numbers of the channels of a map, one for each; equal numbers or tied ones are the same channel."""
-UNSCORED = "they have no batch norm to go by"
+UNSCORED = "they have no batch norm, by which --by bn goes"
 SHARED = "a layer with shared weights needs them"
 SCALING = (control, select)
 """What multiplies each channel of a map by one value of a vector."""
