@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import onnx
@@ -196,8 +197,7 @@ def test_a_fault_in_a_file_is_found_and_named(name: str, tmp_path: Path) -> None
     assert (named.name if named else "") == cause and text in (named.text if named else "")
 
 
-def test_openvino_reads_the_same_values(tmp_path: Path) -> None:
-    openvino = pytest.importorskip("openvino")
+def test_openvino_reads_the_same_values(tmp_path: Path, openvino: ModuleType) -> None:
     network = plain.network_of()
     onnx.save(exported(network), tmp_path / "model.onnx")
     openvino.save_model(

@@ -229,8 +229,8 @@ def test_other_files_are_told_from_exported_ones(name):
         ExportedDetector(name)
 
 
+@pytest.mark.usefixtures("openvino")
 def test_an_xml_file_without_its_weights_says_so(written, tmp_path):
-    pytest.importorskip("openvino")
     alone = tmp_path / "model.xml"
     alone.write_bytes(written.files["openvino"].read_bytes())
     with pytest.raises(WeightsError, match="weights beside the .xml file are missing") as told:

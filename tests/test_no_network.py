@@ -2,6 +2,7 @@
 
 import ast
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -100,6 +101,14 @@ def test_a_library_that_reports_to_its_makers_is_imported_in_one_place_alone(
         path.relative_to(package).as_posix() for path in package.rglob("*.py") if library in imports_of(path)
     ]
     assert found == ([place] if place else [])
+
+
+def test_tests_and_tools_import_openvino_as_the_product_does() -> None:
+    """Else whether a test reaches out depends on the test before it."""
+    places = [path for folder in ("tests", "tools") for path in (ROOT / folder).rglob("*.py")]
+    plain = re.compile(r"""^ *import openvino|importorskip\(["']openvino""", re.MULTILINE)
+    found = [path.name for path in places if plain.search(path.read_text(encoding="utf-8"))]
+    assert not found
 
 
 STATISTICS = """

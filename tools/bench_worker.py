@@ -69,7 +69,9 @@ def start_onnxruntime(setup: Setup, precision: str) -> Run:
 
 
 def start_openvino(setup: Setup, precision: str) -> Run:
-    import openvino
+    from yolor_cfg.export.telemetry import import_openvino
+
+    openvino = import_openvino()
     from openvino import properties
     from openvino.properties import hint
 

@@ -21,6 +21,7 @@ import torch
 from bench_worker import Setup, make_setup
 
 from yolor_cfg.engines.native.engine import NativeEngine
+from yolor_cfg.export.telemetry import import_openvino
 from yolor_cfg.rewrite.faster import rewrite_for_speed
 
 PRECISIONS = ("fp32", "bf16")
@@ -66,8 +67,7 @@ def profile_native(setup: Setup, precision: str, passes: int) -> list[LayerTime]
 
 def profile_openvino(setup: Setup, precision: str, passes: int) -> list[LayerTime]:
     """The nodes that OpenVINO ran."""
-    import openvino
-
+    openvino = import_openvino()
     core = openvino.Core()
     settings = {
         "INFERENCE_PRECISION_HINT": "bf16" if precision == "bf16" else "f32",
