@@ -19,6 +19,7 @@ from yolor_cfg.report.picture.layout import arrange
 from yolor_cfg.report.picture.page import draw_page
 from yolor_cfg.report.picture.svg import draw_svg
 from yolor_cfg.report.picture.types import Layer, Picture, Stage
+from yolor_cfg.report.run.markup import change_of, format_number, format_seconds
 from yolor_cfg.report.scatter.draw import draw_scene
 from yolor_cfg.report.scatter.page import write_page
 from yolor_cfg.report.scatter.svg import write_svg
@@ -102,3 +103,45 @@ def test_a_folder_whose_name_is_no_text_has_a_sheet(tmp_path: Path) -> None:
     write_sheet(pairs_sheet(Findings([], []), ODD), place)
     found = re.search(r"<h1>(.*)</h1>", place.read_text(encoding="utf-8"))
     assert found and html.unescape(found[1]).startswith(f"{SHOWN}: 0 groups")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.5, "0.5 s"),
+        (90, "90 s"),
+        (119, "119 s"),
+        (150, "2.5 min"),
+        (7199, "120.0 min"),
+        (9000, "2.5 h"),
+        (172800, "2.0 d"),
+    ],
+)
+def test_a_duration_is_written_in_a_unit_of_which_there_are_two(seconds: float, text: str) -> None:
+    assert format_seconds(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(None, "–"), (float("nan"), "–"), (1234, "1,234"), (0.0, "0.000"), (0.00123, "0.00123"), (0.5, "0.500")],
+)
+def test_a_number_has_as_many_digits_as_make_sense(value: float | None, text: str) -> None:
+    assert format_number(value) == text
+    assert format_number(1234.56) == "1,234.6" and format_number(-0.0012) == "-0.0012"
+
+
+@pytest.mark.parametrize(
+    ("value", "is_score", "text", "kind"),
+    [
+        (0.0004, True, "+0.000", "same"),
+        (-0.012, True, "-0.012", "down"),
+        (0.5, True, "+0.500", "up"),
+        (250.25, False, "+250.2", ""),
+        (None, True, "–", ""),
+    ],
+)
+def test_a_difference_has_a_sign_and_a_score_a_colour(
+    value: float | None, is_score: bool, text: str, kind: str
+) -> None:
+    cell = change_of(value, is_score=is_score)
+    assert (cell.html, cell.kind) == (text, f"number {kind}".rstrip())

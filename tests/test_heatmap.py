@@ -4,6 +4,7 @@ how often the maps of a trained network point at its objects."""
 import json
 import pickle
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -15,8 +16,9 @@ import torch
 from yolor_cfg import Detector
 from yolor_cfg.detect.heat.gradients import explain
 from yolor_cfg.detect.heat.layers import find_layer
-from yolor_cfg.detect.heat.mapper import HeatChoice
+from yolor_cfg.detect.heat.mapper import HeatChoice, HeatMapper
 from yolor_cfg.detect.heat.maps import lay_over_image, make_spot, overlay_heat
+from yolor_cfg.detect.image_labels import ImageLabel
 from yolor_cfg.errors import CfgError
 from yolor_cfg.graph import Graph, build_graph, load_graph
 from yolor_cfg.images.preprocess import NetworkInput, centre_crop, letterbox, stretch, yolor_letterbox
@@ -122,14 +124,17 @@ def test_a_layer_without_a_map_is_told() -> None:
 
 
 @pytest.mark.parametrize("size", [(40, 90), (120, 50), (64, 64)])
+@pytest.mark.parametrize("given", [(64, 64), (48, 96)])
 @pytest.mark.parametrize(
     "fit", [stretch, letterbox, yolor_letterbox, centre_crop], ids=["stretch", "letterbox", "yolor", "crop"]
 )
 def test_a_hot_cell_lies_where_its_box_lies(
-    fit: Callable[[np.ndarray, tuple[int, int]], NetworkInput], size: tuple[int, int]
+    fit: Callable[[np.ndarray, tuple[int, int]], NetworkInput],
+    given: tuple[int, int],
+    size: tuple[int, int],
 ) -> None:
     """The middle of each cell, as a box of the input brought back like every box."""
-    placement = fit(np.zeros((*size, 3), np.uint8), (64, 64)).placement
+    placement = fit(np.zeros((*size, 3), np.uint8), given).placement
     height, width = placement.input_size
     rows, columns = height // 8, width // 8
     seen = 0
@@ -146,7 +151,7 @@ def test_a_hot_cell_lies_where_its_box_lies(
         middle = [(axis * heat).sum() / heat.sum() for axis in (x, y)]
         assert middle == pytest.approx(box[:2].tolist(), abs=1.5)
         seen += 1
-    assert seen > 4
+    assert seen >= 4
 
 
 def test_what_a_crop_cut_off_has_no_heat() -> None:
@@ -294,6 +299,30 @@ def test_a_classifier_shows_its_best_class_even_where_it_is_sure(tmp_path: Path)
     assert spot.peak_xy is not None and spot.map.max() == 1 and spot.energy_in_box is None
     each = detector.explain(HeatChoice("each"))(tiny.photo())
     assert len(each.heat.spots) == len(each.labels) and "heat" not in each.to_dict()["labels"][0]
+
+
+def test_each_head_that_classifies_has_the_map_of_its_own_classes(tmp_path: Path) -> None:
+    """The labels of the second count on from those of the first."""
+    heads = f"{HEADS['softmax']}[route]\nlayers=1\n{CONV.format(3)}[avgpool]\n[softmax]\n"
+    files = tiny.write(tmp_path, NET + BODY + heads)
+    detector = Detector(files.cfg, files.weights, conf=0.0)
+    graph = load_graph(files.cfg)
+    first, second = (node.index for node in graph.label_heads)
+    mapper = HeatMapper(detector.network, HeatChoice("each"))
+    item = NetworkInput(torch.rand(3, 32, 48).numpy(), stretch(tiny.photo(), (32, 48)).placement)
+    labels = tuple(ImageLabel(number, str(number), 0.5) for number in (5, 0, 6))
+    found = replace(detector(tiny.photo()), labels=labels)
+    network = mapper.network
+    explained = explain(network, torch.from_numpy(item.pixels).double(), mapper.layer)
+    scores = {one.head: one.scores[0] for one in explained.heads}
+    wanted = {0: scores[second][5 - 4], 1: scores[first][0], 2: scores[second][6 - 4]}
+    spots = mapper.explain(item, found).spots
+    assert [spot.number for spot in spots] == [1, 0, 2]
+    for spot in spots:
+        heat = lay_over_image(explained.weigh(wanted[spot.number]).float().numpy(), item.placement)
+        assert heat.max() > 0 and np.allclose(spot.map, heat / heat.max(), atol=1e-5)
+    (only,) = HeatMapper(detector.network, HeatChoice("all", head=1)).explain(item, found).spots
+    assert only.number == 0 and np.array_equal(only.map, spots[1].map)
 
 
 def test_a_detector_with_maps_can_be_sliced_and_sent(files: tiny.Files) -> None:
