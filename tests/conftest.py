@@ -131,7 +131,8 @@ def blank_charts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def one_thread() -> Iterator[None]:
-    """So small maps gain nothing from threads, and lose much where other programs want the cores."""
+    """So small maps gain nothing from threads, and lose much where other programs want the cores; and threads
+    that wait for a busy machine count as work."""
     import torch
 
     threads = torch.get_num_threads()

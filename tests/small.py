@@ -26,6 +26,17 @@ def network_of(text: str, *, dialect: str = "darknet", image: tuple[int, int, in
     return Network(graph_of(text, dialect=dialect, image=image)).double().eval()
 
 
+def drawn_network(text: str, *, dialect: str, image: tuple[int, int, int]) -> Network:
+    """The network in float32, for inference, with seeded numbers as weights and as statistics of batch norms,
+    variances among them from 0 to 1."""
+    network = Network(graph_of(text, dialect=dialect, image=image)).eval()
+    draw = torch.Generator().manual_seed(0)
+    for name, tensor in network.state_dict().items():
+        if tensor.is_floating_point():
+            tensor.copy_(torch.rand(tensor.shape, generator=draw) - (0 if "var" in name else 0.5))
+    return network
+
+
 def numbers(*shape: int, seed: int = 0) -> np.ndarray:
     """Normally distributed float64 numbers."""
     return np.random.default_rng(seed).standard_normal(shape)

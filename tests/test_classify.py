@@ -23,6 +23,7 @@ from yolor_cfg.graph import build_graph
 from yolor_cfg.lang.syntax import parse
 from yolor_cfg.model import Network
 from yolor_cfg.train.run import resume_run
+from yolor_cfg.train.setup import prepare_job
 
 COLORS = {"blue": 2, "green": 1, "red": 0}
 NET = "learning_rate=.05\nbatch=6\nsubdivisions=1\nmin_crop=16\nmax_crop=20\nangle=7\nhue=.02\nexposure=1.2\n"
@@ -153,6 +154,19 @@ def test_one_folder_is_a_class_where_the_network_has_that_class(
     beside = tiny.yolor("test", trained / "weights/best.pt", "--data", whole, "--no-save", "--json")
     told = [json.loads(one.stdout)["classification"] for one in (result, beside)]
     assert told[0]["top1"] == told[1]["top1"]
+
+
+def test_a_training_is_validated_on_one_folder_of_a_class_that_it_learns(
+    colors: Path, tmp_path: Path
+) -> None:
+    folder = leave_one_class(tmp_path / "data")
+    said = training.options(tmp_path, colors, text=classifier_text(), val_data=(str(folder),))
+    holdout = prepare_job(said).holdout
+    assert holdout.names == ("blue", "green", "red")
+    assert [one.image_classes.tolist() for one in holdout.samples] == [[2]] * 3
+    (folder / "val/red").rename(folder / "val/purple")
+    with pytest.raises(DataError, match="no labels found"):
+        prepare_job(said)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,6 @@ import cv2
 import numpy as np
 import pytest
 import tiny_detector as tiny
-import torch
 import training
 import yaml
 from click.testing import Result
@@ -56,14 +55,9 @@ class Terminal(io.StringIO):
 
 
 @pytest.fixture(autouse=True)
-def command(blank_charts: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def command(blank_charts: None, one_thread: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(cli.COMMANDS, "train", "yolor_cfg.cli.train:train")
     monkeypatch.chdir(tmp_path)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(False)
 
 
 @pytest.fixture(scope="module")

@@ -146,6 +146,14 @@ def test_check_reads_all_splits_and_finds_images_that_stand_in_two(tmp_path: Pat
     document = json.loads(tiny.yolor("data", "check", root, "--json").stdout)
     assert [document["splits"][split]["images"] for split in ("train", "val")] == [6, 3]
     assert document["images"] == 6
+    # The counts of the first split stand at the top too.
+    first = document["splits"]["train"]
+    assert {key: document[key] for key in first} == first and document["faults"]
+    for split in ("train", "val"):
+        counts = document["splits"][split]
+        rows = [row.split()[0] for file in (root / split).rglob("*.txt") for row in file.open()]
+        of_classes = {name: rows.count(str(k)) for k, name in enumerate(("cat", "dog"))}
+        assert counts["classes"] == of_classes and counts["boxes"] == sum(of_classes.values()) > 0
     only = json.loads(tiny.yolor("data", "check", root, "--split", "val", "--json").stdout)
     assert list(only["splits"]) == ["val"] and only["images"] == 3
 

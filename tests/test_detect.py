@@ -3,7 +3,6 @@
 import json
 import pickle
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import golden
@@ -379,15 +378,6 @@ def test_boxes_without_end_or_number_are_left_out(kind: str) -> None:
     )
     found = Predictions(boxes, torch.full((1, 4), 0.9), torch.full((1, 4, 1), 0.9))
     assert one(found, NmsRules(kind=kind))[0].tolist() == [[45, 45, 55, 55]]
-
-
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    """Threads that wait for a busy machine count as work, so times are those of one."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.mark.parametrize("kind", ["default", "greedynms", "yolor"])

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from small import graph_of
+from small import drawn_network
 
 from yolor_cfg.errors import CfgError, MissingExtra
 from yolor_cfg.export import ncnn_file
@@ -24,12 +24,7 @@ DETECTOR = CONV + SPLIT + "[shortcut]\nfrom=-3\n[maxpool]\nsize=3\nstride=1\n[up
 
 
 def make_network(text: str = DETECTOR, dialect: str = "darknet") -> Network:
-    network = Network(graph_of(text, dialect=dialect, image=(3, 32, 48))).eval()
-    draw = torch.Generator().manual_seed(0)
-    for name, tensor in network.state_dict().items():
-        if tensor.is_floating_point():
-            tensor.copy_(torch.rand(tensor.shape, generator=draw) - (0 if "var" in name else 0.5))
-    return network
+    return drawn_network(text, dialect=dialect, image=(3, 32, 48))
 
 
 @pytest.mark.parametrize("form", ["raw", "decoded"])

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from small import graph_of
+from small import drawn_network
 from torch import Tensor
 
 from yolor_cfg.errors import CfgError
@@ -31,12 +31,7 @@ TRACKED = CONV.format(4) + CONV.format(8) + CONV.format(14) + YOLO + "embedding_
 
 
 def make_network(text: str, dialect: str = "darknet") -> Network:
-    network = Network(graph_of(text, dialect=dialect, image=(3, 16, 24))).eval()
-    draw = torch.Generator().manual_seed(0)
-    for name, tensor in network.state_dict().items():
-        if tensor.is_floating_point():
-            tensor.copy_(torch.rand(tensor.shape, generator=draw) - (0 if "var" in name else 0.5))
-    return network
+    return drawn_network(text, dialect=dialect, image=(3, 16, 24))
 
 
 NETWORKS = {

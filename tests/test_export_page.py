@@ -12,7 +12,7 @@ import onnx
 import pytest
 import torch
 from click.testing import CliRunner
-from small import graph_of
+from small import drawn_network
 
 from yolor_cfg.cli import main
 from yolor_cfg.detect.nms import NmsRules, apply_nms
@@ -46,12 +46,7 @@ needs_node = pytest.mark.skipif(NODE is None, reason="node is not installed")
 
 
 def make_network(text: str = DETECTOR, dialect: str = "darknet", channels: int = 3) -> Network:
-    network = Network(graph_of(text, dialect=dialect, image=(channels, 64, 64))).eval()
-    draw = torch.Generator().manual_seed(0)
-    for name, tensor in network.state_dict().items():
-        if tensor.is_floating_point():
-            tensor.copy_(torch.rand(tensor.shape, generator=draw) - (0 if "var" in name else 0.5))
-    return network
+    return drawn_network(text, dialect=dialect, image=(channels, 64, 64))
 
 
 @pytest.fixture

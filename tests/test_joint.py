@@ -7,11 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 import training
+from joint_runs import LARGE, joint_options, network_of, save_large, write_large
 
 from yolor_cfg import load
 from yolor_cfg.errors import CfgError, WeightsError
-from yolor_cfg.graph import build_graph
-from yolor_cfg.lang.syntax import parse
 from yolor_cfg.model import Network
 from yolor_cfg.train.joint import (
     JointTeacher,
@@ -24,13 +23,7 @@ from yolor_cfg.train.losses.base import LossRules
 from yolor_cfg.train.run import resume_run
 from yolor_cfg.weights.checkpoint import read_checkpoint, save_checkpoint
 
-LARGE = training.yolor_text().replace("filters=32", "filters=48")
 NAMES = ("circle", "square", "triangle")
-
-
-def network_of(text: str, seed: int = 0) -> Network:
-    torch.manual_seed(seed)
-    return Network(build_graph(parse(text, "small.cfg"))).eval()
 
 
 def losses_of(small: Network, large: Network, align: str = "plain", seed: int = 1):
@@ -100,10 +93,7 @@ def test_heads_of_no_equal_stride_are_refused():
 
 
 def test_nothing_of_the_large_network_is_left(tmp_path: Path):
-    data = training.shapes(tmp_path)
-    weights = tmp_path / "large.pt"
-    save_checkpoint(network_of(LARGE, 3), weights)
-    said = training.options(tmp_path, data, joint=str(weights), epochs=2, val_period=1)
+    said = joint_options(tmp_path, joint=save_large(tmp_path), epochs=2, val_period=1, deterministic=False)
     done = training.run(said, tmp_path / "runs")
     best = read_checkpoint(done.folder / "weights/best.pt").tensors
     plain = load(tmp_path / "small.cfg", done.folder / "weights/best.pt")
@@ -117,26 +107,21 @@ def test_nothing_of_the_large_network_is_left(tmp_path: Path):
 
 
 def test_a_run_with_a_large_network_resumes_to_the_bit(tmp_path: Path, monkeypatch):
-    data = training.shapes(tmp_path)
-    weights = tmp_path / "large.pt"
-    save_checkpoint(network_of(LARGE, 3), weights)
-    said = training.options(tmp_path, data, joint=str(weights), epochs=2, deterministic=True)
+    said = joint_options(tmp_path, joint=save_large(tmp_path), epochs=2)
     training.check_resume(said, tmp_path / "runs", monkeypatch, stop=3)
 
 
 def test_a_run_is_not_taught_by_another_network_from_some_batch_on(tmp_path: Path, monkeypatch):
-    data, weights = training.shapes(tmp_path), tmp_path / "large.pt"
-    save_checkpoint(network_of(LARGE, 3), weights)
-    said = training.options(tmp_path, data, joint=str(weights), epochs=2)
+    said = joint_options(tmp_path, joint=save_large(tmp_path), epochs=2, deterministic=False)
     with monkeypatch.context() as inner:
         training.stop_after(inner, 2)
         begun = training.run(said, tmp_path / "runs")
     before = (begun.folder / "weights/last.pt").read_bytes()
-    save_checkpoint(network_of(LARGE, 4), weights, force=True)
+    save_large(tmp_path, seed=4)
     with pytest.raises(WeightsError, match="taught by another large network"):
         resume_run(begun.folder, drawing=training.DRAWING, say=lambda text: None)
     assert (begun.folder / "weights/last.pt").read_bytes() == before
-    save_checkpoint(network_of(LARGE, 3), weights, force=True)
+    save_large(tmp_path)
     done = resume_run(begun.folder, drawing=training.DRAWING, say=lambda text: None)
     assert done.ending.reason == "done"
 
@@ -144,10 +129,8 @@ def test_a_run_is_not_taught_by_another_network_from_some_batch_on(tmp_path: Pat
 def test_a_large_network_without_weights_or_with_other_classes_is_refused(tmp_path: Path):
     data = training.shapes(tmp_path)
     said = training.options(tmp_path, data)
-    large = tmp_path / "large.cfg"
-    large.write_text(LARGE)
     with pytest.raises(CfgError, match="has no weights"):
-        training.run(said._replace(joint=str(large)), tmp_path / "runs")
+        training.run(said._replace(joint=write_large(tmp_path)), tmp_path / "runs")
     for more in ({"joint_weights": "x.weights"}, {"joint_align": "plain"}):
         with pytest.raises(CfgError, match="there is no large network that teaches"):
             training.run(said._replace(**more), tmp_path / "runs")

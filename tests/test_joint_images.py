@@ -10,10 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 import training
-import yaml
-from launching import processes
-from test_joint import LARGE, network_of
-from test_train_dist import PROGRAM
+from dist_runs import run_in
+from joint_runs import LARGE, joint_options, more_images, network_of, save_large
 
 from yolor_cfg.data.types import DataPart
 from yolor_cfg.errors import CfgError, DataError
@@ -22,7 +20,6 @@ from yolor_cfg.train.logger import describe_course
 from yolor_cfg.train.loss import ImageSources, Lessons, LossRules, detection_loss, loss_by_source
 from yolor_cfg.train.settings import TrainOptions
 from yolor_cfg.train.setup import prepare_job
-from yolor_cfg.weights.checkpoint import save_checkpoint
 
 pytestmark = pytest.mark.usefixtures("one_thread", "blank_charts")
 
@@ -94,14 +91,8 @@ def test_no_kind_of_label_teaches_by_images_without_labels(kind: str):
 @pytest.fixture
 def said(tmp_path: Path) -> TrainOptions:
     """A run on 8 labelled images, taught by a large network also on 12 more."""
-    data = training.shapes(tmp_path, count=10)
-    others = training.write_shapes(
-        tmp_path / "more", training.ShapesOptions(12, (64, 64), val_count=0), seed=5
-    )
-    large = tmp_path / "large.pt"
-    save_checkpoint(network_of(LARGE, 3), large)
-    images = str(others.parent / "images")
-    return training.options(tmp_path, data, joint=str(large), joint_images=images, deterministic=True)
+    more = more_images(tmp_path)
+    return joint_options(tmp_path, count=10, joint=save_large(tmp_path), joint_images=more)
 
 
 def column(folder: Path, name: str) -> list[float]:
@@ -163,10 +154,7 @@ def test_two_processes_share_the_images(said: TrainOptions, tmp_path: Path):
     """Images are counted over both, and what labels teach is nearly what one process learns."""
     said = said._replace(sync_bn=True)
     whole = training.run(said, tmp_path / "runs", "one")
-    args = tmp_path / "args.yaml"
-    args.write_text(yaml.safe_dump(said.to_dict()))
-    processes(PROGRAM, args, tmp_path / "runs", "two", world=2)
-    two = tmp_path / "runs/two"
+    two = run_in(2, said, tmp_path)
     for name in ("shapes.images", "images.images"):
         assert column(two, name) == column(whole.folder, name)
     first = json.loads((two / "losses.json").read_text())[0]

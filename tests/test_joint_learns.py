@@ -10,11 +10,10 @@ from typing import Any
 import pytest
 import torch
 import training
-import yaml
 from click.testing import CliRunner
+from dist_runs import run_in, write_options
+from joint_runs import LARGE, joint_options, more_images, network_of, write_large
 from launching import processes
-from test_joint import LARGE, network_of
-from test_train_dist import PROGRAM
 from test_train_dist_resume import PROGRAM as RESUMING
 
 from yolor_cfg import load
@@ -39,16 +38,7 @@ ALONE = {"joint": None, "joint_learns": False, "joint_images": None}
 @pytest.fixture
 def said(tmp_path: Path) -> TrainOptions:
     """A run in which a large network learns from nothing."""
-    large = tmp_path / "large.cfg"
-    large.write_text(LARGE)
-    data = training.shapes(tmp_path)
-    return training.options(tmp_path, data, joint=str(large), joint_learns=True, deterministic=True)
-
-
-def more_images(tmp_path: Path) -> str:
-    """A folder with images whose labels are not read."""
-    made = training.write_shapes(tmp_path / "more", training.ShapesOptions(12, (64, 64), val_count=0), seed=5)
-    return str(made.parent / "images")
+    return joint_options(tmp_path, joint=write_large(tmp_path), joint_learns=True)
 
 
 def build(said: TrainOptions) -> tuple[Job, TrainState]:
@@ -276,10 +266,8 @@ def test_it_learns_by_the_recipe_of_darknet_too(said: TrainOptions, tmp_path: Pa
 def test_two_processes_learn_what_one_does(said: TrainOptions, tmp_path: Path):
     said = said._replace(sync_bn=True)
     whole = training.run(said, tmp_path / "runs", "one")
-    args = tmp_path / "args.yaml"
-    args.write_text(yaml.safe_dump(said.to_dict()))
-    processes(PROGRAM, args, tmp_path / "runs", "two", world=2)
-    states = [all_tensors(tmp_path / f"runs/{name}/weights/last.pt") for name in ("one", "two")]
+    two = run_in(2, said, tmp_path)
+    states = [all_tensors(folder / "weights/last.pt") for folder in (whole.folder, two)]
     start = build(said)[1].large
     assert start is not None
     moved = 0.0
@@ -296,8 +284,8 @@ def test_two_processes_learn_what_one_does(said: TrainOptions, tmp_path: Path):
 @pytest.mark.slow
 def test_two_processes_stopped_or_killed_end_bit_equal(said: TrainOptions, tmp_path: Path):
     """Between updates, each with the pending gradients of both networks."""
-    args, project = tmp_path / "args.yaml", tmp_path / "runs"
-    args.write_text(yaml.safe_dump(said._replace(update_batch=12, save_steps=1, epochs=3).to_dict()))
+    project = tmp_path / "runs"
+    args = write_options(said._replace(update_batch=12, save_steps=1, epochs=3), tmp_path)
     processes(RESUMING, args, project, 5, 8, world=2)
     for name in ("stopped", "broken"):
         states = [all_tensors(project / run / "weights/last.pt") for run in ("whole", name)]

@@ -4,7 +4,7 @@ import importlib.util
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -183,15 +183,6 @@ def test_boxes_that_are_not_numbers_suppress_nothing() -> None:
     boxes = torch.tensor([[math.nan, 0, 1, 1], [0, 0, math.inf, 1], [0, 0, 1.0, 1], [0, 0, 1.0, 1]])
     left = darknet_nms(boxes, torch.tensor([[0.9], [0.8], [0.7], [0.6]]), iou=0.5, kind="greedynms")
     assert (left > 0)[:, 0].tolist() == [True, True, True, False]
-
-
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    """Threads that wait for a busy machine count as work, so times are those of one."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def test_a_thousand_candidates_in_eighty_classes_take_two_seconds_at_most(one_thread: None) -> None:

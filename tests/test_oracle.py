@@ -5,19 +5,12 @@ import json
 import cv2
 import golden
 import numpy as np
+import oracle
 import pytest
 import torch
 
-pytestmark = [
-    pytest.mark.oracle,
-    pytest.mark.skipif(
-        not hasattr(cv2.dnn, "readNetFromDarknet"),
-        reason="needs OpenCV 4: make test-all runs this in a venv of its own",
-    ),
-]
+pytestmark = oracle.MARKS
 NAMES = ("yolov3-tiny", "yolov4-tiny", "yolov4-csp")
-# OpenCV's importer adds 1e-6 to a variance, C Darknet 1e-5.
-EPSILON_DIFFERENCE = 9e-6
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -74,7 +67,7 @@ def _resized(line, size):
 def _weights_with_variances_raised(meta):
     maker = golden.module_at(golden.GOLDEN / "darknet" / "make_weights.py")
     raised = [
-        array + np.float32(EPSILON_DIFFERENCE) if entry["role"] == "variance" else array
+        array + np.float32(oracle.EPSILON_DIFFERENCE) if entry["role"] == "variance" else array
         for entry, array in maker.arrays(json.loads(json.dumps(meta)))
     ]
     return maker.header(meta) + b"".join(array.astype("<f4").tobytes() for array in raised)

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import cv2
 import folding
 import numpy as np
+import oracle
 import plain_cases
 import pytest
 import torch
@@ -22,13 +23,7 @@ from yolor_cfg.rewrite.to_opencv import to_opencv
 from yolor_cfg.weights.darknet import write_weights
 from yolor_cfg.weights.loading import load
 
-pytestmark = [
-    pytest.mark.oracle,
-    pytest.mark.skipif(
-        not hasattr(cv2.dnn, "readNetFromDarknet"),
-        reason="needs OpenCV 4: make test-all runs this in a venv of its own",
-    ),
-]
+pytestmark = oracle.MARKS
 # Height and width: multiples of the largest stride.
 CASES = {
     "yolor_csp": (160, 96),
@@ -36,8 +31,6 @@ CASES = {
     "yolor_csp_ssss_dwt": (96, 160),
     "yolor_csp_ssss_dwt_paper": (96, 64),
 }
-# OpenCV's importer adds 1e-6 to a variance, C Darknet 1e-5.
-EPSILON_DIFFERENCE = 9e-6
 
 
 class Boxes(NamedTuple):
@@ -71,7 +64,7 @@ def test_kept_batch_norms_need_the_difference_between_the_epsilons(tmp_path):
     norms = [module for module in plain.modules() if isinstance(module, _BatchNorm)]
     assert len(norms) == 112
     for norm in norms:
-        norm.running_var += EPSILON_DIFFERENCE
+        norm.running_var += oracle.EPSILON_DIFFERENCE
     cfg, weights = written(plain, tmp_path)
     expect_equal(boxes(network), opencv_boxes(network, cfg, weights))
 

@@ -6,10 +6,8 @@ import math
 import pytest
 import torch
 import training
-import yaml
-from launching import processes
+from dist_runs import run_in
 from test_several_data import write_half
-from test_train_dist import PROGRAM
 
 from yolor_cfg.data.types import DataPart
 from yolor_cfg.errors import CfgError
@@ -249,11 +247,7 @@ def test_a_run_on_two_data_sets_stopped_and_resumed_ends_bit_equal(both, tmp_pat
 def test_two_processes_train_on_two_data_sets_as_one_does(both, tmp_path):
     said = training.options(tmp_path, tmp_path, batch_size=4, epochs=2, sync_bn=True, val_period=2)
     said = said._replace(data=both, loss_weights="learned")
-    args = tmp_path / "args.yaml"
-    args.write_text(yaml.safe_dump(said.to_dict()))
-    for world in (1, 2):
-        processes(PROGRAM, args, tmp_path / "runs", f"of{world}", world=world)
-    folders = [tmp_path / f"runs/of{world}" for world in (1, 2)]
+    folders = [run_in(world, said, tmp_path) for world in (1, 2)]
     one, two = (training.weights_of(folder / LAST) for folder in folders)
     for name in [name for name in two if not name.startswith("optimizer.")]:
         torch.testing.assert_close(two[name], one[name], rtol=1e-4, atol=1e-4, msg=name)

@@ -6,34 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 import training
-import yaml
+from dist_runs import run_in
 from launching import processes
 
 from yolor_cfg.train.dist import SyncBatchNorm2d, convert_sync_batchnorm
 from yolor_cfg.train.run import LAST
 
-TESTS = Path(__file__).parent
-PROGRAM = f"""
-import json, sys, torch, yaml
-from pathlib import Path
-torch.set_num_threads(1)
-sys.path.insert(0, {str(TESTS)!r})
-import training
-from yolor_cfg.parallel import process_group
-from yolor_cfg.train.logger import RunLogger
-from yolor_cfg.train.settings import TrainOptions
-losses = []
-noted = RunLogger.log_batch
-def batch(self, state, batch, values):
-    losses.append(values)
-    noted(self, state, batch, values)
-RunLogger.log_batch = batch
-said = TrainOptions.from_dict(yaml.safe_load(Path(sys.argv[1]).read_text()))
-with process_group("cpu") as rank:
-    outcome = training.run(said, Path(sys.argv[2]), sys.argv[3])
-    if rank.rank == 0:
-        (outcome.folder / "losses.json").write_text(json.dumps(losses))
-"""
 NORMS = """
 import sys, torch
 torch.set_num_threads(1)
@@ -76,11 +54,7 @@ def test_two_processes_with_synchronised_norms_train_as_one(tmp_path, data, dial
     darknet = training.darknet_text("batch=8\nlearning_rate=.0001\n")
     text = training.yolor_text() if dialect == "yolor" else darknet
     said = training.options(tmp_path, data, text=text, batch_size=4, epochs=2, sync_bn=True, val_period=2)
-    args = tmp_path / "args.yaml"
-    args.write_text(yaml.safe_dump(said.to_dict()))
-    for world in (1, 2):
-        processes(PROGRAM, args, tmp_path / "runs", f"of{world}", world=world)
-    folders = [tmp_path / f"runs/of{world}" for world in (1, 2)]
+    folders = [run_in(world, said, tmp_path) for world in (1, 2)]
     losses = [json.loads((folder / "losses.json").read_text()) for folder in folders]
     assert len(losses[0]) == len(losses[1]) == 10
     for part in range(4):

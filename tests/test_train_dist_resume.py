@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import training
-import yaml
+from dist_runs import write_options
 from launching import ROOT, processes, torchrun
 
 from yolor_cfg.train.run import LAST
@@ -101,8 +101,7 @@ def test_several_processes_stopped_or_killed_end_bit_equal(tmp_path, data, more)
         save_steps=1,
         **more,
     )
-    args, project = tmp_path / "args.yaml", tmp_path / "runs"
-    args.write_text(yaml.safe_dump(said.to_dict()))
+    args, project = write_options(said, tmp_path), tmp_path / "runs"
     stop, broken = 8, 11
     processes(PROGRAM, args, project, stop, broken, world=world)
     for number in range(world):

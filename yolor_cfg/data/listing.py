@@ -32,8 +32,8 @@ class ImageListing(NamedTuple):
     `leaves` are the names in a class tree that alone are ranked, empty: its leaves. `annotated` are the names
     that images are labelled for, empty: all. `joined` is the number of the list
     that each image is in, where the identities of each list are its own. `extras` is what annotations have
-    beside classes and boxes, None where they have nothing else. `label_hint` is what to do if no image has a
-    label file, besides looking for it.
+    beside classes and boxes, None where they have nothing else. `label_hint` tells what to do if no image has
+    a label file, besides looking for it.
     """
 
     format: str
@@ -52,7 +52,7 @@ class ImageListing(NamedTuple):
     leaves: tuple[str, ...] = ()
     joined: Mapping[str, int] = MappingProxyType({})
     extras: ListingExtras | None = None
-    label_hint: str = ""
+    label_hint: Callable[[], str] = str
 
 
 NO_LINES: Mapping[str, str] = {}

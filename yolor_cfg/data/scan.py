@@ -172,7 +172,8 @@ def _refuse_empty(
     if not any(part.labeled_count for part in parts):
         tried = "\n           ".join(map(escape, listing.find_label_paths(readable[0])))
         hint = f"tried for the first image, {escape(listing.images[readable[0]])}:\n           {tried}"
-        hint += f"\n           {escape(listing.label_hint)}" if listing.label_hint else ""
+        more = listing.label_hint()
+        hint += f"\n           {escape(more)}" if more else ""
         found = f"{count_of(len(readable), 'image')}, no label file"
         raise DataError("no labels found", path=origin, found=found, hint=hint)
 

@@ -218,7 +218,9 @@ def _folder_reader(path: str, known: Sequence[str]) -> tuple[ListingReader, str]
 
 def _list_folder(path: str, split: SplitName) -> ImageListing:
     """The images of a folder without a file that describes it."""
-    return folder.list_images(path, split)._replace(label_hint=class_folders.describe_lone_class(path))
+    return folder.list_images(path, split)._replace(
+        label_hint=partial(class_folders.describe_lone_class, path)
+    )
 
 
 def is_described(folder: str) -> bool:

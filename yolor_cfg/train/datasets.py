@@ -54,7 +54,8 @@ def open_holdout_data(options: TrainOptions, graph: Graph, dataset: Dataset) -> 
         return dataset._replace(samples=(), problems=(), parts=())
     given = options.val_sets
     alone = len(given) == 1 and not dataset.parts
-    opened = [_open_split(options, graph, one, split="val", alone=alone) for one in given]
+    known = () if dataset.has_boxes else dataset.names
+    opened = [_open_split(options, graph, one, split="val", alone=alone, known=known) for one in given]
     for one in opened:
         if not one.is_labeled:
             raise DataError("no annotations to validate on", path=one.origin)
@@ -151,13 +152,21 @@ def _refuse_other_union(dataset: Dataset, graph: Graph, *, is_fixed: bool) -> No
 
 
 def _open_split(
-    options: TrainOptions, graph: Graph, given: GivenData, *, split: SplitName, alone: bool
+    options: TrainOptions,
+    graph: Graph,
+    given: GivenData,
+    *,
+    split: SplitName,
+    alone: bool,
+    known: Sequence[str] = (),
 ) -> Dataset:
-    """A data set; one that is not `alone` may have fewer classes than the network."""
+    """A data set; one that is not `alone` may have fewer classes than the network. `known` are the classes of
+    images that are learned."""
     orientation_rule.ignores = options.ignore_orientation
     pixel_limit.most = options.max_pixels or MAX_PIXELS
     checks = LabelChecks(options.fix_labels, options.strict)
-    found = find_listing(given.path, split, whole=split == "val" and options.val_data is not None)
+    whole = split == "val" and options.val_data is not None
+    found = find_listing(given.path, split, whole=whole, known=known)
     own = graph.keep_heads(given.task)
     refuse_missing_boxes(found.listing, own, path=found.place)
     classes = graph.classes_of(given.task) or None

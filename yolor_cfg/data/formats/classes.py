@@ -29,10 +29,9 @@ def is_divided_by_class(folder: str, known: Sequence[str] = ()) -> bool:
     split may lack classes; one subfolder in all has to be called as one of the `known` classes, or as one of
     the train split beside the folder."""
     found = _own_classes(folder)
-    if len(found) >= LEAST_CLASSES:
-        return True
-    beside = _train_classes(folder)
-    return bool(found) and (_is_among(found, known) or (len(beside) >= LEAST_CLASSES and found[0] in beside))
+    if len(found) != 1:
+        return len(found) >= LEAST_CLASSES
+    return _is_among(found, known) or {found[0]} < set(_train_classes(folder))
 
 
 def describe_lone_class(folder: str) -> str:
@@ -44,8 +43,7 @@ def describe_lone_class(folder: str) -> str:
             f"{found[0]} may be a class, but could be any folder: put the other classes or a train split "
             "beside it, or test a network that names such a class"
         )
-    of_class = is_divided_by_class(above) or (split_of_folder(above) and _own_classes(above))
-    if of_class and _first_image(folder):
+    if split_of_folder(above) and _own_classes(above) and _first_image(folder):
         return f"these may be the images of one class of {above}: give that folder"
     return ""
 
