@@ -102,6 +102,47 @@ def test_every_place_that_was_tried_is_listed(tmp_path: Path, monkeypatch: pytes
     assert caught.value.hint == f"looked for {tmp_path}/a/gone.png, {tmp_path}/gone.png"
 
 
+def split_folders(folder: Path) -> None:
+    for split in ("train", "val"):
+        tiny.save(folder / f"images/{split}/{split}.png", tiny.photo())
+        write_labels(folder / f"labels/{split}/{split}.txt", 1)
+
+
+def test_a_folder_of_one_split_is_never_taken_for_that_of_all(tmp_path: Path) -> None:
+    """`../train/images` without its first folders is images/, which has the images of val too."""
+    split_folders(tmp_path)
+    yaml = tmp_path / "data.yaml"
+    for train in ("../train/images", "/home/other/train/images", "C:\\other\\Train\\images"):
+        yaml.write_text(f"train: {train}\nval: images/val\nnames: [x, y]\n")
+        with pytest.raises(DataError, match="train: no such file or folder") as caught:
+            open_data(yaml, caches=False)
+        assert str(tmp_path / "images") not in caught.value.hint.split(", ")
+    for train in ("images/train", "/home/other/images/train", "C:\\other\\images\\train"):
+        yaml.write_text(f"train: {train}\nval: images/val\nnames: [x, y]\n")
+        (sample,) = open_data(yaml, caches=False).samples
+        assert Path(sample.image).name == "train.png"
+
+
+def test_a_yaml_key_that_is_given_twice_is_an_error_with_its_line(tmp_path: Path) -> None:
+    """PyYAML takes the last one: the network would be trained on val."""
+    split_folders(tmp_path)
+    yaml = tmp_path / "data.yaml"
+    yaml.write_text("train: images/train\nval: images/val\ntrain: images/val\nnames: [x, y]\n")
+    with pytest.raises(DataError) as caught:
+        open_data(yaml, caches=False)
+    assert (caught.value.line, caught.value.found) == (3, "train is given twice")
+    yaml.write_text("train: images/train\nval: images/val\nnames: {0: x, 1: y, 0: z}\n")
+    with pytest.raises(DataError, match="0 is given twice"):
+        open_data(yaml, caches=False)
+
+
+def test_yes_no_on_and_off_are_names_of_classes(tmp_path: Path) -> None:
+    split_folders(tmp_path)
+    yaml = tmp_path / "data.yaml"
+    yaml.write_text("train: images/train\nval: images/val\nnames: [no, yes, On, OFF, 5, True]\n")
+    assert open_data(yaml, caches=False).names == ("no", "yes", "On", "OFF", "5", "True")
+
+
 def test_a_very_long_path_is_cut_in_messages(tmp_path: Path) -> None:
     long = "x" * 550_000
     for text in (DATA.replace("list.txt", long), DATA):
