@@ -15,16 +15,11 @@ BOOL, MERGE = "tag:yaml.org,2002:bool", "tag:yaml.org,2002:merge"
 MOST_LEVELS = 50
 MOST_VALUES = 1_000_000
 """With each alias counted as what it stands for: a few lines of them can stand for more than any memory."""
-
-
-class WordLoader(yaml.SafeLoader):  # type: ignore[misc]  # no types come with PyYAML
-    """Takes yes, no, on and off for texts, as YAML 1.2 does: they may be names."""
-
-
-WordLoader.yaml_implicit_resolvers = {
+RESOLVERS = {
     first: [(tag, pattern) for tag, pattern in known if tag != BOOL or first in "tTfF"]
     for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
+"""yes, no, on and off are texts, as in YAML 1.2: they may be names."""
 
 
 def _refuse_repeated(node: yaml.MappingNode) -> None:
@@ -64,7 +59,8 @@ def read_yaml(path: StrPath, *, fault: type[YolorError], what: str) -> Any:
     if _find_depth(data) > MOST_LEVELS:  # which PyYAML takes a quadratic time to find
         raise fault(f"{what} is not valid YAML", path=str(path), found="values within values too deep")
     try:
-        loader = WordLoader(data.decode("utf-8-sig"))
+        loader = yaml.SafeLoader(data.decode("utf-8-sig"))
+        loader.yaml_implicit_resolvers = RESOLVERS
         root = loader.get_single_node()
         if root is None:
             return None

@@ -17,7 +17,7 @@ from yolor_cfg.cli.options import (
     print_json,
     print_stderr,
 )
-from yolor_cfg.errors import as_word, count_of
+from yolor_cfg.errors import count_of, shell_word
 
 if TYPE_CHECKING:
     from yolor_cfg.data.types import Dataset, SplitName
@@ -47,7 +47,7 @@ def check(path: str, split: SplitName | None, classes: int | None, as_json: bool
     faults = [text for text, problem in problems.items() if problem.kind != "note"]
     notes = [text for text, problem in problems.items() if problem.kind == "note"]
     if split is None and "val" not in opened and "test" not in opened:
-        notes.append(f"{path}: no val split: `yolor data split {as_word(path)} --val 0.2` makes one")
+        notes.append(f"{path}: no val split: `yolor data split {shell_word(path)} --val 0.2` makes one")
     summaries = {name: summarize(part) for name, part in opened.items()}
     if as_json:
         first = next(iter(summaries.values()))
