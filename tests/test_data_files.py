@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import cv2
 import pytest
 import tiny_detector as tiny
 
@@ -121,6 +122,22 @@ def test_a_folder_of_one_split_is_never_taken_for_that_of_all(tmp_path: Path) ->
         yaml.write_text(f"train: {train}\nval: images/val\nnames: [x, y]\n")
         (sample,) = open_data(yaml, caches=False).samples
         assert Path(sample.image).name == "train.png"
+
+
+def test_images_of_kinds_that_are_not_read_are_told_and_jfif_is_jpeg(tmp_path: Path) -> None:
+    pixels = tiny.photo()
+    cv2.imwrite(str(tmp_path / "a.jpg"), pixels)
+    (tmp_path / "a.jpg").rename(tmp_path / "a.jfif")
+    for name in ("b.HEIC", "c.svg", "d.nef", "e.heif", ".f.heic", "notes.pdf"):
+        (tmp_path / name).write_bytes(b"x")
+    write_labels(tmp_path / "a.txt", 0)
+    data = open_data(tmp_path, caches=False)
+    assert [Path(one.image).name for one in data.samples] == ["a.jfif"]
+    (note,) = data.problems
+    left = ", ".join(str(tmp_path / name) for name in ("b.HEIC", "c.svg", "d.nef"))
+    assert note.kind == "note" and note.reason == (
+        f"4 images of kinds that are not read are left out: {left} and 1 more"
+    )
 
 
 def test_a_yaml_key_that_is_given_twice_is_an_error_with_its_line(tmp_path: Path) -> None:
