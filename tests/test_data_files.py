@@ -140,6 +140,27 @@ def test_images_of_kinds_that_are_not_read_are_told_and_jfif_is_jpeg(tmp_path: P
     )
 
 
+def test_label_files_without_an_image_are_told(tmp_path: Path) -> None:
+    """Of both splits, which share a folder of labels here; lists and names of classes are no labels, and an
+    image that is not listed, or of another kind, is there."""
+    for split, name in (("train", "a"), ("val", "b")):
+        tiny.save(tmp_path / f"{split}/{name}.png", tiny.photo())
+    for name in ("a", "b", "renamed", "lost", "c"):
+        write_labels(tmp_path / f"labels/{name}.txt", 0)
+    (tmp_path / "train/c.heic").write_bytes(b"x")
+    (tmp_path / "labels/classes.txt").write_text("cat\n")
+    (tmp_path / "labels/train.txt").write_text("1 2 3 4.png\n")
+    yaml = tmp_path / "data.yaml"
+    yaml.write_text("train: train\nval: val\nnames: [cat]\n")
+    told = tiny.yolor("data", "check", yaml)
+    lost, renamed = (tmp_path / f"labels/{name}.txt" for name in ("lost", "renamed"))
+    assert told.exit_code == 0
+    assert f"note: {yaml}: 2 label files have no image: {lost}, {renamed}\n" in told.stderr
+    for path in (lost, renamed):
+        path.unlink()
+    assert "no image" not in tiny.yolor("data", "check", yaml).stderr
+
+
 def test_a_yaml_key_that_is_given_twice_is_an_error_with_its_line(tmp_path: Path) -> None:
     """PyYAML takes the last one: the network would be trained on val."""
     split_folders(tmp_path)
