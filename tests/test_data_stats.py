@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from itertools import product
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -451,7 +452,8 @@ def test_a_sheet_never_takes_the_place_of_an_image_of_the_data(tmp_path: Path) -
     image = next((tmp_path / "own/images").iterdir())
     (tmp_path / "link.jpg").symlink_to(image)
     before = image.read_bytes()
-    for out in (image, tmp_path / "link.jpg"):
-        done = tiny.yolor("data", "sheet", tmp_path / "own", out, "--force")
+    calls = (("sheet",), ("stats", "--sheet"), ("duplicates", "--sheet"), ("duplicates", "--keep-one"))
+    for out, (name, *option) in product((image, tmp_path / "link.jpg"), calls):
+        done = tiny.yolor("data", name, tmp_path / "own", *option, out, "--force")
         assert (done.exit_code, "an image of the data set" in done.stderr) == (3, True)
     assert image.read_bytes() == before

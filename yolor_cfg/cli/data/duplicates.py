@@ -13,6 +13,7 @@ from yolor_cfg.cli.data.options import (
     OutputFile,
     data_argument,
     force_option,
+    refuse_own_image,
     splits_option,
     tell_written,
 )
@@ -93,7 +94,8 @@ def duplicates(
 ) -> None:
     """Find images of DATA that are the same or nearly so, above all such that stand in two splits."""
     _check_outputs(sheet, kept, force=force)
-    found = _find(path, against, wanted, threshold=threshold, mirrors=mirrors)
+    outputs = [Path(one) for one in (sheet, kept) if one is not None]
+    found = _find(path, against, wanted, threshold=threshold, mirrors=mirrors, outputs=outputs)
     if sheet is not None:
         _save_sheet(found, path, sheet, force=force)
     if kept is not None:
@@ -122,14 +124,22 @@ def _check_outputs(sheet: Path | None, kept: str | None, *, force: bool) -> None
 
 
 def _find(
-    path: str, against: str | None, wanted: tuple[SplitName, ...], *, threshold: float, mirrors: bool
+    path: str,
+    against: str | None,
+    wanted: tuple[SplitName, ...],
+    *,
+    threshold: float,
+    mirrors: bool,
+    outputs: Sequence[Path],
 ) -> Findings:
-    """The images of all sets, compared; progress is shown if it takes long."""
+    """The images of all sets, compared, unless one is an output; progress is shown if it takes long."""
     from yolor_cfg.data.duplicates.findings import describe_links, place_images
 
     parts = _list_splits(path, wanted)
     if against is not None:
         parts |= {f"against {name}": paths for name, paths in _list_splits(against, ()).items()}
+    for output in outputs:
+        refuse_own_image(output, (image for paths in parts.values() for image in paths))
     images = place_images(parts)
     return describe_links(images, _link([image.path for image in images], threshold, mirrors=mirrors))
 

@@ -112,10 +112,10 @@ def tell_written(path: str | Path, what: str = "written") -> None:
         print_stderr(f"{path}: {what}", "green")
 
 
-def refuse_own_image(out: Path, parts: Iterable[Dataset]) -> None:
-    """Raise DataError for a file that is an image of the data: not even --force overwrites it."""
-    if not out.exists():
+def refuse_own_image(out: Path | None, images: Iterable[str]) -> None:
+    """Raise DataError for a file that is one of the images of the data: not even --force overwrites it."""
+    if out is None or not out.exists():
         return
     wanted = os.path.realpath(out)
-    if any(os.path.realpath(sample.image) == wanted for part in parts for sample in part.samples):
+    if any(os.path.realpath(image) == wanted for image in images):
         raise DataError("an image of the data set", path=str(out), hint="write to another file")
