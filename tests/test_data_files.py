@@ -161,6 +161,24 @@ def test_label_files_without_an_image_are_told(tmp_path: Path) -> None:
     assert "no image" not in tiny.yolor("data", "check", yaml).stderr
 
 
+@pytest.mark.parametrize("start", ["", '<?xml version="1.0" encoding="utf-8"?>\n'])
+def test_cvats_own_xml_is_refused_with_what_to_export(start: str, tmp_path: Path) -> None:
+    """It was taken for the XML of Pascal VOC of an image that is called `annotations`."""
+    tiny.save(tmp_path / "images/a.png", tiny.photo())
+    path = tmp_path / "annotations.xml"
+    path.write_text(f'{start}<annotations><image id="0" name="a.png" width="9" height="9"/></annotations>')
+    for given in (path, tmp_path):
+        with pytest.raises(DataError, match="CVAT's own XML is not read") as caught:
+            open_data(given, caches=False)
+        assert caught.value.path == str(path) and "Pascal VOC 1.1" in caught.value.hint
+    (tmp_path / "data.yaml").write_text("train: images\nnames: [cat]\n")
+    write_labels(tmp_path / "labels/a.txt", 0)
+    assert len(open_data(tmp_path, caches=False).samples) == 1
+    path.write_text(f"{start}<annotation><object/></annotation>")
+    with pytest.raises(DataError, match="XML of one image is no data set"):
+        open_data(path, caches=False)
+
+
 def test_a_yaml_key_that_is_given_twice_is_an_error_with_its_line(tmp_path: Path) -> None:
     """PyYAML takes the last one: the network would be trained on val."""
     split_folders(tmp_path)
