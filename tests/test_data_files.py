@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import cv2
 import pytest
 import tiny_detector as tiny
 
@@ -100,6 +101,102 @@ def test_every_place_that_was_tried_is_listed(tmp_path: Path, monkeypatch: pytes
     with pytest.raises(DataError) as caught:
         open_data(data, caches=False)
     assert caught.value.hint == f"looked for {tmp_path}/a/gone.png, {tmp_path}/gone.png"
+
+
+def split_folders(folder: Path) -> None:
+    for split in ("train", "val"):
+        tiny.save(folder / f"images/{split}/{split}.png", tiny.photo())
+        write_labels(folder / f"labels/{split}/{split}.txt", 1)
+
+
+def test_a_folder_of_one_split_is_never_taken_for_that_of_all(tmp_path: Path) -> None:
+    """`../train/images` without its first folders is images/, which has the images of val too."""
+    split_folders(tmp_path)
+    yaml = tmp_path / "data.yaml"
+    for train in ("../train/images", "/home/other/train/images", "C:\\other\\Train\\images"):
+        yaml.write_text(f"train: {train}\nval: images/val\nnames: [x, y]\n")
+        with pytest.raises(DataError, match="train: no such file or folder") as caught:
+            open_data(yaml, caches=False)
+        assert str(tmp_path / "images") not in caught.value.hint.split(", ")
+    for train in ("images/train", "/home/other/images/train", "C:\\other\\images\\train"):
+        yaml.write_text(f"train: {train}\nval: images/val\nnames: [x, y]\n")
+        (sample,) = open_data(yaml, caches=False).samples
+        assert Path(sample.image).name == "train.png"
+
+
+def test_images_of_kinds_that_are_not_read_are_told_and_jfif_is_jpeg(tmp_path: Path) -> None:
+    pixels = tiny.photo()
+    cv2.imwrite(str(tmp_path / "a.jpg"), pixels)
+    (tmp_path / "a.jpg").rename(tmp_path / "a.jfif")
+    for name in ("b.HEIC", "c.svg", "d.nef", "e.heif", ".f.heic", "notes.pdf"):
+        (tmp_path / name).write_bytes(b"x")
+    write_labels(tmp_path / "a.txt", 0)
+    data = open_data(tmp_path, caches=False)
+    assert [Path(one.image).name for one in data.samples] == ["a.jfif"]
+    (note,) = data.problems
+    left = ", ".join(str(tmp_path / name) for name in ("b.HEIC", "c.svg", "d.nef"))
+    assert note.kind == "note" and note.reason == (
+        f"4 images of kinds that are not read are left out: {left} and 1 more"
+    )
+
+
+def test_label_files_without_an_image_are_told(tmp_path: Path) -> None:
+    """Of both splits, which share a folder of labels here; lists and names of classes are no labels, and an
+    image that is not listed, or of another kind, is there."""
+    for split, name in (("train", "a"), ("val", "b")):
+        tiny.save(tmp_path / f"{split}/{name}.png", tiny.photo())
+    for name in ("a", "b", "renamed", "lost", "c"):
+        write_labels(tmp_path / f"labels/{name}.txt", 0)
+    (tmp_path / "train/c.heic").write_bytes(b"x")
+    (tmp_path / "labels/classes.txt").write_text("cat\n")
+    (tmp_path / "labels/train.txt").write_text("1 2 3 4.png\n")
+    yaml = tmp_path / "data.yaml"
+    yaml.write_text("train: train\nval: val\nnames: [cat]\n")
+    told = tiny.yolor("data", "check", yaml)
+    lost, renamed = (tmp_path / f"labels/{name}.txt" for name in ("lost", "renamed"))
+    assert told.exit_code == 0
+    assert f"note: {yaml}: 2 label files have no image: {lost}, {renamed}\n" in told.stderr
+    for path in (lost, renamed):
+        path.unlink()
+    assert "no image" not in tiny.yolor("data", "check", yaml).stderr
+
+
+@pytest.mark.parametrize("start", ["", '<?xml version="1.0" encoding="utf-8"?>\n'])
+def test_cvats_own_xml_is_refused_with_what_to_export(start: str, tmp_path: Path) -> None:
+    """It was taken for the XML of Pascal VOC of an image that is called `annotations`."""
+    tiny.save(tmp_path / "images/a.png", tiny.photo())
+    path = tmp_path / "annotations.xml"
+    path.write_text(f'{start}<annotations><image id="0" name="a.png" width="9" height="9"/></annotations>')
+    for given in (path, tmp_path):
+        with pytest.raises(DataError, match="CVAT's own XML is not read") as caught:
+            open_data(given, caches=False)
+        assert caught.value.path == str(path) and "Pascal VOC 1.1" in caught.value.hint
+    (tmp_path / "data.yaml").write_text("train: images\nnames: [cat]\n")
+    write_labels(tmp_path / "labels/a.txt", 0)
+    assert len(open_data(tmp_path, caches=False).samples) == 1
+    path.write_text(f"{start}<annotation><object/></annotation>")
+    with pytest.raises(DataError, match="XML of one image is no data set"):
+        open_data(path, caches=False)
+
+
+def test_a_yaml_key_that_is_given_twice_is_an_error_with_its_line(tmp_path: Path) -> None:
+    """PyYAML takes the last one: the network would be trained on val."""
+    split_folders(tmp_path)
+    yaml = tmp_path / "data.yaml"
+    yaml.write_text("train: images/train\nval: images/val\ntrain: images/val\nnames: [x, y]\n")
+    with pytest.raises(DataError) as caught:
+        open_data(yaml, caches=False)
+    assert (caught.value.line, caught.value.found) == (3, "train is given twice")
+    yaml.write_text("train: images/train\nval: images/val\nnames: {0: x, 1: y, 0: z}\n")
+    with pytest.raises(DataError, match="0 is given twice"):
+        open_data(yaml, caches=False)
+
+
+def test_yes_no_on_and_off_are_names_of_classes(tmp_path: Path) -> None:
+    split_folders(tmp_path)
+    yaml = tmp_path / "data.yaml"
+    yaml.write_text("train: images/train\nval: images/val\nnames: [no, yes, On, OFF, 5, True]\n")
+    assert open_data(yaml, caches=False).names == ("no", "yes", "On", "OFF", "5", "True")
 
 
 def test_a_very_long_path_is_cut_in_messages(tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ def escape(text: str) -> str:
     return text if is_plain(text) else SPLITTING.sub(_write_escape, text)
 
 
-def as_word(path: object) -> str:
+def shell_word(path: object) -> str:
     """A path as one word of a command that a message tells, ready to be pasted into a shell."""
     return escape(shlex.quote(str(path)))
 

@@ -7,7 +7,7 @@ import logging
 import os
 import re
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -232,16 +232,27 @@ def list_places(texts: Iterable[str], folders: Sequence[StrPath]) -> str:
 
 def shorter_paths(text: str) -> list[str]:
     """The path without its first folder, without the first two, and so on; none for one that is no path."""
-    parts = text.replace("\\", "/").split("/") if len(text) < LONGEST_PATH else []
-    return ["/".join(parts[count:]) for count in range(1, len(parts)) if parts[count:] != [""]]
+    parts = _parts(text) if len(text) < LONGEST_PATH else []
+    return ["/".join(parts[count:]) for count in range(1, len(parts)) if parts[count]]
+
+
+def _parts(text: str) -> list[str]:
+    return text.replace("\\", "/").split("/")
 
 
 def locate(
-    text: str, folders: Sequence[StrPath], *, what: str, path: StrPath, others: Sequence[str] = ()
+    text: str,
+    folders: Sequence[StrPath],
+    *,
+    what: str,
+    path: StrPath,
+    others: Sequence[str] = (),
+    kept: Collection[str] = (),
 ) -> str:
     """Like `first_existing`, also of other texts and without the first folders of the text, which may be
-    another computer's; but raises a DataError that lists the paths tried."""
-    texts = (text, *others, *shorter_paths(text))
+    another computer's, but not without one of the `kept`; raises a DataError that lists the paths tried."""
+    needed = {part for part in _parts(text) if part.lower() in kept}
+    texts = (text, *others, *(one for one in shorter_paths(text) if needed <= {*_parts(one)}))
     found = (first_existing(one, folders) for one in texts)
     place = next((place for place in found if place is not None), None)
     if place is None:

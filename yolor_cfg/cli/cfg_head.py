@@ -14,7 +14,7 @@ from yolor_cfg.cli.cfg_edit import (
     write_change,
 )
 from yolor_cfg.cli.options import TextParam, cfg_argument, dialect_option, report_warnings
-from yolor_cfg.errors import as_word, count_of
+from yolor_cfg.errors import count_of, shell_word
 
 if TYPE_CHECKING:
     from yolor_cfg.analysis.head_add import AddedHead
@@ -98,7 +98,7 @@ def _save_weights(opened: LoadedNetwork, added: AddedHead, weights: tuple[str, s
 
 def _describe(graph: Graph, added: AddedHead, path: str) -> list[str]:
     """What to know about the weights of the old network, and about YOLOR's own program."""
-    last, name = len(graph.nodes) - 1, as_word(path)
+    last, name = len(graph.nodes) - 1, shell_word(path)
     span = f"{added.start} to {added.start + added.size - 1}"
     notes = [f"new: {count_of(added.size, 'layer')}, {span}; anchors for your boxes: yolor anchors {name}"]
     if added.is_behind:

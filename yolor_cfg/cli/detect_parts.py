@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from yolor_cfg.cli.options import CountParam, TextParam, echo, is_on, print_stderr
-from yolor_cfg.errors import CfgError, as_word, count_of, escape
+from yolor_cfg.errors import CfgError, count_of, escape, shell_word
 
 if TYPE_CHECKING:
     from yolor_cfg.detect.base import ImageDetector
@@ -140,7 +140,7 @@ def _run_part(
 def _print_state(parts: RunParts, owned: Sequence[int], *, shard: RunShard, done_before: int) -> None:
     words = f"shard {shard}: {count_of(len(owned), 'part')} of {parts.total}"
     echo(words + (f", {done_before} done before" if done_before else ""), err=True)
-    saved, unite = escape(str(parts.folder)), f"yolor unite {as_word(parts.folder)}"
+    saved, unite = escape(str(parts.folder)), f"yolor unite {shell_word(parts.folder)}"
     echo(f"results saved to {saved}; {unite} makes one file of all parts", err=True)
 
 

@@ -16,7 +16,7 @@ from yolor_cfg.cli.options import (
     print_stderr,
     tasks_option,
 )
-from yolor_cfg.errors import YolorError, as_word
+from yolor_cfg.errors import YolorError, shell_word
 from yolor_cfg.lang.activations import ACTIVATIONS
 
 
@@ -92,7 +92,7 @@ def new(
     if as_json:
         print_json({"name": name, "cfg": path})
     elif not is_on("quiet"):
-        print_stderr(f"{path}: written; `yolor info {as_word(path)}` describes it", "green")
+        print_stderr(f"{path}: written; `yolor info {shell_word(path)}` describes it", "green")
 
 
 def _check_usage(name: str | None, output: str | None, *, lists: bool) -> None:

@@ -22,7 +22,7 @@ from yolor_cfg.cli.options import (
 )
 from yolor_cfg.cli.run_report import command_line, try_report
 from yolor_cfg.cli.train_options import EXAMPLES, NEWEST_RUN, add_train_options
-from yolor_cfg.errors import as_word
+from yolor_cfg.errors import shell_word
 
 if TYPE_CHECKING:
     from yolor_cfg.train.logger import Progress, TrainDrawing
@@ -296,7 +296,7 @@ def _report_end(outcome: TrainResult, *, first: bool, as_json: bool) -> None:
             }
         )
     if outcome.ending.reason in SIGNAL_EXIT_CODES:
-        text = f"stopped after update {state.updates}; resume with: yolor train --resume {as_word(folder)}"
+        text = f"stopped after update {state.updates}; resume with: yolor train --resume {shell_word(folder)}"
         code = SIGNAL_EXIT_CODES[outcome.ending.reason]
         raise CommandError(text, code) if first else click.exceptions.Exit(code)
     if not first:

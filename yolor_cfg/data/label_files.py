@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
+
+from yolor_cfg.files import open_regular
 
 FOLDER_PAIRS = (
     ("images", "labels"),
@@ -21,6 +24,10 @@ DARKNET_PAIRS = (
     ("/images/train2014/", "/labels/train2014/"),
     ("/images/val2014/", "/labels/val2014/"),
 )
+
+
+LABEL_LINE = re.compile(rb"\s*\d+([ \t]+[-+\d.eE]+){4}")
+LINE_BYTES = 200
 
 
 class DoubleLabels(NamedTuple):
@@ -95,6 +102,30 @@ def _double_labels(
         files = [os.path.join(place, name) for place, names in holding if name in names]
         if len(files) > 1:
             yield DoubleLabels(image, *files[:2])
+
+
+def lone_labels(images: Iterable[str]) -> Iterator[str]:
+    """The label files beside those of these images that have no image, whatever its suffix."""
+    places: dict[str, set[str]] = {}
+    for image in images:
+        used = next(filter(os.path.exists, label_paths(image)), None)
+        if used is not None:
+            places.setdefault(os.path.dirname(used) or ".", set()).add(os.path.dirname(image) or ".")
+    for labels, folders in places.items():
+        others = (name for folder in folders for name in os.listdir(folder) if not name.endswith(".txt"))
+        stems = {os.path.splitext(name)[0] for name in others}
+        for name in sorted(_text_files(labels) or ()):
+            if name.removesuffix(".txt") not in stems and _holds_labels(os.path.join(labels, name)):
+                yield os.path.join(labels, name)
+
+
+def _holds_labels(path: str) -> bool:
+    """Whether the first line is an object: lists and names of classes end in .txt too."""
+    try:
+        with open_regular(path) as file:
+            return LABEL_LINE.match(file.read(LINE_BYTES)) is not None
+    except OSError:
+        return False
 
 
 def label_paths(image: str) -> list[str]:

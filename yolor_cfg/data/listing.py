@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
@@ -21,6 +21,11 @@ from yolor_cfg.images.types import Size
 from yolor_cfg.names import first_existing, list_places, read_text, shorter_paths
 
 LINE_END = re.compile("\r\n|\r|\n")
+MOST_NAMED = 3
+UNREAD_SUFFIXES = tuple(
+    ".arw .cr2 .cr3 .dcm .dng .exr .hdr .heic .heif .jxl .nef .psd .raw .svg .tga".split()
+)
+"""Of files that people keep among their images, and that are not read here."""
 
 
 class ImageListing(NamedTuple):
@@ -194,9 +199,10 @@ def join_lists(parts: Sequence[ListedImages]) -> ListedImages:
 
 
 def _folder_images(folder: str) -> ListedImages:
-    """Skips hidden files and folders. A folder that cannot be read is told, and so is a link to one that is
-    read already, which would repeat its images."""
+    """Skips hidden files and folders. A folder that cannot be read is told, and so are a link to one that is
+    read already, which would repeat its images, and images of kinds that are not read."""
     images: list[str] = []
+    unread: list[str] = []
     problems: list[Problem] = []
     seen: set[str] = set()
 
@@ -211,11 +217,18 @@ def _folder_images(folder: str) -> ListedImages:
             folders.clear()
             continue
         seen.add(real)
-        shown = [
-            name for name in names if name.lower().endswith(READABLE_SUFFIXES) and not name.startswith(".")
-        ]
-        images += [os.path.join(above, name) for name in shown]
-    return ListedImages(sorted(images), problems=tuple(problems))
+        shown = [name for name in names if not name.startswith(".")]
+        images += [os.path.join(above, name) for name in shown if name.lower().endswith(READABLE_SUFFIXES)]
+        unread += [os.path.join(above, name) for name in shown if name.lower().endswith(UNREAD_SUFFIXES)]
+    return ListedImages(sorted(images), problems=(*problems, *_unread_notes(folder, sorted(unread))))
+
+
+def _unread_notes(folder: str, unread: Sequence[str]) -> Iterator[Problem]:
+    if unread:
+        more = f" and {len(unread) - MOST_NAMED} more" if len(unread) > MOST_NAMED else ""
+        verb = "is" if len(unread) == 1 else "are"
+        kinds = f"{count_of(len(unread), 'image')} of kinds that are not read {verb} left out"
+        yield Problem(folder, 0, f"{kinds}: {', '.join(unread[:MOST_NAMED])}{more}", "note")
 
 
 def _read_list_lines(path: str) -> list[str]:

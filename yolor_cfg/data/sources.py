@@ -12,6 +12,7 @@ from yolor_cfg.data.classes import format_names
 from yolor_cfg.data.formats import classes as class_folders
 from yolor_cfg.data.formats import coco, darknet, folder, jde, voc, yolo
 from yolor_cfg.data.formats.folder import split_folders
+from yolor_cfg.data.formats.voc_xml import refuse_other_xml
 from yolor_cfg.data.listing import ImageListing
 from yolor_cfg.data.scan import scan
 from yolor_cfg.data.splits import STAND_INS, MissingSplit, split_of_folder, split_of_name
@@ -189,7 +190,11 @@ def _note_stand_in(found: FoundListing, split: SplitName) -> FoundListing:
 def _find_reader(path: str, known: Sequence[str] = ()) -> tuple[ListingReader, str]:
     """The reader and the path to read: a folder may contain a file that describes it."""
     if os.path.isdir(path):
-        return _folder_reader(path, known)
+        reader, place = _folder_reader(path, known)
+        if reader is voc.list_images:
+            refuse_other_xml(path)
+        return reader, place
+    refuse_other_xml(path)
     if not os.path.exists(path):
         raise DataError("no such file or folder", path=path, allowed=KINDS)
     ending = os.path.splitext(path)[1].lower()

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 
 from yolor_cfg.data.types import SplitName
-from yolor_cfg.errors import DataError, as_word
+from yolor_cfg.errors import DataError, shell_word
 
 SPLIT_WORDS: dict[SplitName, tuple[str, ...]] = {
     "train": ("train", "training", "trn", "train2017", "train2014", "trainval"),
@@ -29,7 +29,7 @@ def missing_split(
     split: SplitName, path: str, *, found: str = UNDIVIDED, allowed: Sequence[str] = ()
 ) -> MissingSplit:
     """The error for a data set without this split, with the ways out."""
-    divide = f"`yolor data split {as_word(path)} --val 0.2"
+    divide = f"`yolor data split {shell_word(path)} --val 0.2"
     ways = {
         "val": f"{divide}` divides the images; `yolor train --val-data D` validates on others, "
         "`--no-val` on none; `yolor test --split train` takes these",

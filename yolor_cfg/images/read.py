@@ -22,6 +22,7 @@ IMAGE_SUFFIXES = (
     ".bmp",
     ".dib",
     ".gif",
+    ".jfif",
     ".jp2",
     ".jpe",
     ".jpeg",

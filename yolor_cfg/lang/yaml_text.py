@@ -11,15 +11,34 @@ import yaml
 from yolor_cfg.errors import YolorError
 from yolor_cfg.files import StrPath, read_bounded
 
+BOOL, MERGE = "tag:yaml.org,2002:bool", "tag:yaml.org,2002:merge"
 MOST_LEVELS = 50
 MOST_VALUES = 1_000_000
 """With each alias counted as what it stands for: a few lines of them can stand for more than any memory."""
+RESOLVERS = {
+    first: [(tag, pattern) for tag, pattern in known if tag != BOOL or first in "tTfF"]
+    for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+"""yes, no, on and off are texts, as in YAML 1.2: they may be names."""
+
+
+def _refuse_repeated(node: yaml.MappingNode) -> None:
+    """A key that is given twice: PyYAML takes the last one without a word."""
+    seen = set[tuple[str, str]]()
+    for key, _ in node.value:
+        if not isinstance(key, yaml.ScalarNode) or key.tag == MERGE:
+            continue
+        if (key.tag, key.value) in seen:
+            raise yaml.MarkedYAMLError(problem=f"{key.value} is given twice", problem_mark=key.start_mark)
+        seen.add((key.tag, key.value))
 
 
 def _count_values(node: yaml.Node, counts: dict[int, int]) -> int:
     if id(node) in counts:
         return counts[id(node)]
     counts[id(node)] = MOST_VALUES + 1  # what an alias within itself finds
+    if isinstance(node, yaml.MappingNode):
+        _refuse_repeated(node)
     parts = node.value if isinstance(node, yaml.CollectionNode) else []
     inner = [child for part in parts for child in (part if isinstance(part, tuple) else (part,))]
     counts[id(node)] = 1 + sum(_count_values(child, counts) for child in inner)
@@ -41,6 +60,7 @@ def read_yaml(path: StrPath, *, fault: type[YolorError], what: str) -> Any:
         raise fault(f"{what} is not valid YAML", path=str(path), found="values within values too deep")
     try:
         loader = yaml.SafeLoader(data.decode("utf-8-sig"))
+        loader.yaml_implicit_resolvers = RESOLVERS
         root = loader.get_single_node()
         if root is None:
             return None

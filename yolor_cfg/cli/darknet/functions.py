@@ -16,7 +16,7 @@ from yolor_cfg.cli.darknet.line import CommandLine
 from yolor_cfg.cli.darknet.meanings import Meanings
 from yolor_cfg.cli.darknet.training import train_words
 from yolor_cfg.cli.detect_darknet import MOST_LABELS
-from yolor_cfg.errors import as_word
+from yolor_cfg.errors import shell_word
 
 COCO_DATA, IMAGENET_DATA = "cfg/coco.data", "cfg/imagenet1k.data"
 """The files that `detect` and `classify` read, as C Darknet finds them from its own folder."""
@@ -121,7 +121,7 @@ def translate_anchors(line: CommandLine) -> NewForm:
     if min(count, width, height) < 1:
         raise click.UsageError("give -width and -height of the network in pixels, and -num_of_clusters")
     data = line.words[0]
-    call = f"yolor anchors CFG --data {as_word(data)} -n {count} --img-size {height}x{width}"
+    call = f"yolor anchors CFG --data {shell_word(data)} -n {count} --img-size {height}x{width}"
     wanted = anchors.Wanted(data, count, (height, width), force="--force" in line.own)
     note = f"a cfg gets anchors by: {call} --write OUT.cfg"
     return NewForm((), (note,), lambda: anchors.calc_anchors(wanted))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -17,12 +17,14 @@ from yolor_cfg.cli.options import (
     print_json,
     print_stderr,
 )
-from yolor_cfg.errors import as_word, count_of
+from yolor_cfg.errors import count_of, shell_word
 
 if TYPE_CHECKING:
     from yolor_cfg.data.types import Dataset, SplitName
 
 MAX_FAULTS = 20
+MOST_LONE = 3
+TEXT_FORMATS = frozenset({"darknet", "folder", "list", "yolo"})
 
 
 @click.command()
@@ -47,7 +49,8 @@ def check(path: str, split: SplitName | None, classes: int | None, as_json: bool
     faults = [text for text, problem in problems.items() if problem.kind != "note"]
     notes = [text for text, problem in problems.items() if problem.kind == "note"]
     if split is None and "val" not in opened and "test" not in opened:
-        notes.append(f"{path}: no val split: `yolor data split {as_word(path)} --val 0.2` makes one")
+        notes.append(f"{path}: no val split: `yolor data split {shell_word(path)} --val 0.2` makes one")
+    notes += _lone_notes(path, opened) if split is None else ()
     summaries = {name: summarize(part) for name, part in opened.items()}
     if as_json:
         first = next(iter(summaries.values()))
@@ -56,6 +59,19 @@ def check(path: str, split: SplitName | None, classes: int | None, as_json: bool
         _report_summaries(summaries, faults=faults, notes=notes)
     if faults:
         raise click.exceptions.Exit(DATA_FAULT_CODE)
+
+
+def _lone_notes(path: str, opened: Mapping[str, Dataset]) -> Iterator[str]:
+    """Labels of images that were renamed or lost; of all splits, which may share a folder of labels."""
+    from yolor_cfg.data.label_files import lone_labels
+    from yolor_cfg.data.overlap import image_paths
+
+    if all(data.format in TEXT_FORMATS for data in opened.values()):
+        lone = list(lone_labels(place for data in opened.values() for place in image_paths(data.samples)))
+        shown = ", ".join(lone[:MOST_LONE]) + (" ..." if len(lone) > MOST_LONE else "")
+        if lone:
+            has = "has" if len(lone) == 1 else "have"
+            yield f"{path}: {count_of(len(lone), 'label file')} {has} no image: {shown}"
 
 
 def summarize(opened: Dataset) -> dict[str, Any]:

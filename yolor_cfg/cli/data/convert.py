@@ -8,7 +8,7 @@ import click
 
 from yolor_cfg.cli.data.options import SPLITS, data_argument, fix_option
 from yolor_cfg.cli.options import image_options, print_stderr, report_warnings
-from yolor_cfg.errors import as_word, count_of
+from yolor_cfg.errors import count_of, shell_word
 
 if TYPE_CHECKING:
     from yolor_cfg.data.types import Dataset, Fix, SplitName
@@ -99,9 +99,8 @@ def _open_for_conversion(path: str, wanted: tuple[SplitName, ...], fix: Fix | No
         matched = match_classes(data, names, source="the other splits", by_number=False)
         opened[split] = renumber_part(part, matched)
     if not wanted and "val" not in opened:
-        report_warnings(
-            (), [f"{path}: no val split is written: `yolor data split {as_word(path)} --val 0.2` makes one"]
-        )
+        way = f"`yolor data split {shell_word(path)} --val 0.2` makes one"
+        report_warnings((), [f"{path}: no val split is written: {way}"])
     return opened
 
 

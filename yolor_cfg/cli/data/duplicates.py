@@ -98,8 +98,7 @@ def duplicates(
     _check_outputs(sheet, kept, force=force)
     images = _list_images(path, against, wanted)
     for out in (sheet, kept):
-        if out is not None:
-            refuse_own_image(Path(out), (image.path for image in images))
+        refuse_own_image(None if out is None else Path(out), (image.path for image in images))
     found = describe_links(images, _link([image.path for image in images], threshold, mirrors=mirrors))
     if sheet is not None:
         _save_sheet(found, path, sheet, force=force)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from yolor_cfg.cli.options import SizeParam, TextParam, is_on, print_stderr, report_warnings
-from yolor_cfg.errors import DataError, as_word, count_of
+from yolor_cfg.errors import DataError, count_of, shell_word
 
 if TYPE_CHECKING:
     from yolor_cfg.data.types import Dataset, SplitName
@@ -99,7 +99,7 @@ def open_matched(path: str, wanted: Sequence[SplitName]) -> dict[str, Dataset]:
     faults = {str(one) for part in opened.values() for one in part.problems if one.kind != "note"}
     if faults:
         left = f"{count_of(len(faults), 'fault')} left out"
-        report_warnings((), [f"{left}: `yolor data check {as_word(path)}` shows what is wrong"])
+        report_warnings((), [f"{left}: `yolor data check {shell_word(path)}` shows what is wrong"])
     return {
         split: match_classes(part, names, source="the other splits", by_number=False)
         for split, part in opened.items()
@@ -112,9 +112,9 @@ def tell_written(path: str | Path, what: str = "written") -> None:
         print_stderr(f"{path}: {what}", "green")
 
 
-def refuse_own_image(out: Path, images: Iterable[str]) -> None:
+def refuse_own_image(out: Path | None, images: Iterable[str]) -> None:
     """Raise DataError for a file that is one of the images of the data: not even --force overwrites it."""
-    if not out.exists():
+    if out is None or not out.exists():
         return
     wanted = os.path.realpath(out)
     if any(os.path.realpath(image) == wanted for image in images):

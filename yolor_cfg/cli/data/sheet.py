@@ -81,7 +81,7 @@ def sheet(path: str, out: Path, order: str, count: int, seed: int, **options: An
 
     opened = open_matched(path, options["wanted"])
     first = next(iter(opened.values()))
-    refuse_own_image(out, (sample.image for part in opened.values() for sample in part.samples))
+    refuse_own_image(out, (one.image for part in opened.values() for one in part.samples))
     words = class_words(options["classes"], first.names)
     chosen = pick_classes(words, first) if words else tuple(range(len(first.names)))
     table = join_tables([label_table(part) for part in opened.values()]).select_classes(chosen)

@@ -91,8 +91,7 @@ def stats(path: str, cfg: str | None, sheet: Path | None, as_json: bool, force: 
     graph = None if cfg is None else _load(cfg, options)
     fit = _choose_input(options["size"], graph)
     opened = open_matched(path, options["wanted"])
-    if sheet is not None:
-        refuse_own_image(sheet, (sample.image for part in opened.values() for sample in part.samples))
+    refuse_own_image(sheet, (one.image for part in opened.values() for one in part.samples))
     classes = class_words(options["classes"], next(iter(opened.values())).names)
     summary = summarize_data(opened, fit=fit, classes=classes)
     view = None if graph is None else _view(summary, graph)

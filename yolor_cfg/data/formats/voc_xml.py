@@ -10,12 +10,17 @@ from typing import NamedTuple
 from xml.etree import ElementTree
 
 from yolor_cfg.data.extras import NOTHING, PLAIN, ObjectExtras, make_attributes, parse_attribute
-from yolor_cfg.files import MOST_LABEL_BYTES, read_regular, reason_of
+from yolor_cfg.errors import DataError
+from yolor_cfg.files import HEAD_BYTES, MOST_LABEL_BYTES, open_regular, read_regular, reason_of
 from yolor_cfg.images.types import Size
 from yolor_cfg.names import decode_text, tell_encoding
 
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 DECLARATION = re.compile(rb"""^\s*<\?xml[^>]*?encoding\s*=\s*["']([A-Za-z0-9._-]+)["'][^>]*\?>""")
+CVAT_FILE, CVAT_ROOT = (
+    "annotations.xml",
+    re.compile(rb"(\xef\xbb\xbf)?\s*(<\?xml[^>]*>\s*)?<annotations[\s>]"),
+)
 UTF16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 BOM = b"\xef\xbb\xbf"
 EXPATS_OWN = frozenset({"utf-8", "utf8", "utf-16", "us-ascii", "iso-8859-1"})
@@ -52,6 +57,23 @@ def read_voc(file: str) -> VocFile | str | None:
     except (ElementTree.ParseError, ValueError, LookupError, RecursionError) as fault:
         return f"not valid XML: {fault}"
     return VocFile([_parse_object(one) for one in root.iter("object")], _parse_size(root))
+
+
+def refuse_other_xml(path: str) -> None:
+    """Raise DataError for XML given in place of the folder that it stands in, and for CVAT's own format, or a
+    folder with it: it describes all images in one file."""
+    place = os.path.join(path, CVAT_FILE) if os.path.isdir(path) else path
+    try:
+        with open_regular(place) as file:
+            is_cvat = CVAT_ROOT.match(file.read(HEAD_BYTES)) is not None
+    except OSError:
+        return
+    if is_cvat:
+        hint = "export from CVAT as Ultralytics YOLO, YOLO 1.1, COCO 1.0 or Pascal VOC 1.1"
+        raise DataError("CVAT's own XML is not read", path=place, hint=hint)
+    if place == path and path.lower().endswith(".xml"):
+        hint = "of Pascal VOC give the folder that has Annotations/, or images with XML files beside them"
+        raise DataError("XML of one image is no data set", path=path, hint=hint)
 
 
 def unknown_tags(file: str) -> set[str]:

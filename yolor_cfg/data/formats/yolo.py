@@ -16,7 +16,7 @@ from yolor_cfg.data.listing import (
     text_label_listing,
     unique_images,
 )
-from yolor_cfg.data.splits import missing_split
+from yolor_cfg.data.splits import SPLIT_WORDS, missing_split
 from yolor_cfg.data.types import Problem, SplitName
 from yolor_cfg.errors import HUGE, DataError, count_of, describe
 from yolor_cfg.lang.yaml_text import read_yaml
@@ -27,6 +27,7 @@ KEYS: dict[SplitName, tuple[str, ...]] = {
     "val": ("val", "valid", "validation"),
     "test": ("test",),
 }
+SPLIT_FOLDERS = frozenset(word for words in SPLIT_WORDS.values() for word in words)
 
 
 def list_images(path: str, split: SplitName) -> ImageListing:
@@ -85,9 +86,10 @@ def _base_folders(content: dict[str, Any], path: str) -> list[str]:
 
 
 def _resolve_path(text: str, bases: list[str], *, key: str, path: str) -> str:
-    """Roboflow writes ../train/images for a folder beside the YAML file, so that is tried too."""
+    """Roboflow writes ../train/images for a folder beside the YAML file, so that is tried too; images/ would
+    be that of all splits."""
     inside = [text.removeprefix("../")] if text.startswith("../") else []
-    return locate(text, bases, what=key, path=path, others=inside)
+    return locate(text, bases, what=key, path=path, others=inside, kept=SPLIT_FOLDERS)
 
 
 def _names(content: dict[str, Any], path: str) -> tuple[str, ...]:
