@@ -199,6 +199,17 @@ def test_yes_no_on_and_off_are_names_of_classes(tmp_path: Path) -> None:
     assert open_data(yaml, caches=False).names == ("no", "yes", "On", "OFF", "5", "True")
 
 
+@pytest.mark.parametrize(
+    "names",
+    ["[true, 010, 1.10, 2024-01-02, 1_0, '3']", "{0: true, 1: 010, 2: 1.10, 3: 2024-01-02, 4: 1_0, 5: 3}"],
+)
+def test_names_are_taken_as_they_are_written(tmp_path: Path, names: str) -> None:
+    split_folders(tmp_path)
+    yaml = tmp_path / "data.yaml"
+    yaml.write_text(f"train: images/train\nval: images/val\nnames: {names}\n")
+    assert open_data(yaml, caches=False).names == ("true", "010", "1.10", "2024-01-02", "1_0", "3")
+
+
 def test_a_very_long_path_is_cut_in_messages(tmp_path: Path) -> None:
     long = "x" * 550_000
     for text in (DATA.replace("list.txt", long), DATA):

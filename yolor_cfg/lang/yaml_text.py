@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from itertools import accumulate
 from typing import Any
 
@@ -12,6 +13,7 @@ from yolor_cfg.errors import YolorError
 from yolor_cfg.files import StrPath, read_bounded
 
 BOOL, MERGE = "tag:yaml.org,2002:bool", "tag:yaml.org,2002:merge"
+NULL, TEXT = "tag:yaml.org,2002:null", "tag:yaml.org,2002:str"
 MOST_LEVELS = 50
 MOST_VALUES = 1_000_000
 """With each alias counted as what it stands for: a few lines of them can stand for more than any memory."""
@@ -47,14 +49,26 @@ def _count_values(node: yaml.Node, counts: dict[int, int]) -> int:
     return counts[id(node)]
 
 
+def _keep_texts(root: yaml.Node, keys: Collection[str]) -> None:
+    """Let what is listed or mapped to under these keys of the file be texts, as they are written."""
+    pairs = root.value if isinstance(root, yaml.MappingNode) else []
+    for key, value in pairs:
+        if key.value in keys and isinstance(value, yaml.CollectionNode):
+            for part in value.value:
+                last = part[1] if isinstance(part, tuple) else part
+                if isinstance(last, yaml.ScalarNode) and last.tag != NULL:
+                    last.tag = TEXT
+
+
 def _find_depth(data: bytes) -> int:
     """The most brackets that are open at once."""
     steps = (1 if bracket in b"[{" else -1 for bracket in re.findall(rb"[][{}]", data))
     return max(accumulate(steps), default=0)
 
 
-def read_yaml(path: StrPath, *, fault: type[YolorError], what: str) -> Any:
-    """The plain values in the file: dicts, lists, texts, numbers, dates; raises `fault` for anything else."""
+def read_yaml(path: StrPath, *, fault: type[YolorError], what: str, texts: Collection[str] = ()) -> Any:
+    """The plain values in the file: dicts, lists, texts, numbers, dates; raises `fault` for anything else.
+    What a list or a map has under the keys `texts` is not taken for a number: 010 and 1.10 stay so."""
     data = read_bounded(path, fault=fault, what=what)
     if _find_depth(data) > MOST_LEVELS:  # which PyYAML takes a quadratic time to find
         raise fault(f"{what} is not valid YAML", path=str(path), found="values within values too deep")
@@ -65,6 +79,7 @@ def read_yaml(path: StrPath, *, fault: type[YolorError], what: str) -> Any:
         if root is None:
             return None
         _count_values(root, {})
+        _keep_texts(root, texts)
         return loader.construct_document(root)
     except (yaml.YAMLError, ValueError, RecursionError, AttributeError) as cause:
         mark = getattr(cause, "problem_mark", None)

@@ -73,7 +73,7 @@ def _list_json(places: Sequence[str], names: Sequence[str], *, key: str, path: s
 
 
 def _read_document(path: str) -> dict[str, Any]:
-    content = read_yaml(path, fault=DataError, what="the data file")
+    content = read_yaml(path, fault=DataError, what="the data file", texts=("names",))
     if not isinstance(content, dict):
         raise DataError("has no keys", path=path, allowed="path, train, val, test, nc, names")
     return content
