@@ -238,6 +238,16 @@ def test_the_command_leaves_a_model_its_facts_and_the_comparison(tmp_path: Path)
     assert json.loads((folder / "parity.json").read_text()) == told["parity"]
 
 
+def test_a_network_of_nan_is_not_called_equal(tmp_path: Path) -> None:
+    network = make_network(DETECTOR)
+    for parameter in network.parameters():
+        torch.nn.init.constant_(parameter, float("nan"))
+    save_checkpoint(network, tmp_path / "nan.pt")
+    words = ["export", str(tmp_path / "nan.pt"), "--project", str(tmp_path / "runs")]
+    done = CliRunner().invoke(main, words)
+    assert done.exit_code == 1 and "all values of the network are NaN" in done.output
+
+
 @pytest.mark.parametrize("one_size", [True, False])
 @pytest.mark.parametrize(("dialect", "key"), [("darknet", ""), ("darknet", "letter_box=1\n"), ("yolor", "")])
 def test_a_model_fits_images_to_the_bit(dialect: str, key: str, one_size: bool) -> None:

@@ -91,7 +91,10 @@ def _unsqueeze(found: NDArray[Any], like: NDArray[Any]) -> NDArray[Any]:
 
 
 def _measure(name: str, expected: NDArray[Any], found: NDArray[Any]) -> OutputParity:
-    """Values that are infinite on both sides, as sizes from random weights are, count as equal."""
+    """Values that are infinite on both sides, as sizes from random weights are, count as equal. Raises
+    ValueError where nothing is expected but NaN: that both sides have it shows nothing."""
+    if expected.size and np.isnan(expected).all():
+        raise ValueError(f"{name}: all values of the network are NaN, in torch too")
     if expected.shape != found.shape:
         return OutputParity(name, 0.0, float("inf"), float("inf"))
     finite = np.isfinite(expected)
