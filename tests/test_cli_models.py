@@ -12,7 +12,11 @@ from hypothesis import strategies as st
 
 from yolor_cfg.analysis.models.chart import AXES, write_number
 from yolor_cfg.analysis.models.front import Tradeoff, find_dominators
+from yolor_cfg.analysis.models.published import read_published
+from yolor_cfg.analysis.models.read import make_models, read_sources
+from yolor_cfg.analysis.models.types import Score
 from yolor_cfg.cli import main
+from yolor_cfg.graph import ReadOptions
 from yolor_cfg.networks.catalog import new_cfg
 from yolor_cfg.report.scatter.scales import fit_scale
 
@@ -139,6 +143,15 @@ def write_run(folder: Path, cfg: Path, ap: list[float | None], data: str) -> Pat
     return folder
 
 
+def test_the_score_of_a_run_counts_before_one_that_was_published() -> None:
+    own, other = (Score(ap, None, "mine", ("mine",)) for ap in (0.25, 0.75))
+    (source,) = read_sources([str(SMALL[0])], ReadOptions())
+    name = SMALL[0].stem
+    assert make_models([source._replace(score=own)], {name: other})[0].score == own
+    assert make_models([source], {name: other})[0].score == other
+    assert make_models([source], {"another": other})[0].score is None
+
+
 def test_a_training_has_the_ap_of_its_best_epoch_and_its_data(tmp_path: Path) -> None:
     best = write_run(tmp_path / "best", SMALL[0], [None, 0.2, 0.5, 0.4], "a.yaml")
     none = write_run(tmp_path / "none", SMALL[1], [None], "a.yaml")
@@ -243,6 +256,7 @@ def test_published_scores_are_taken_by_name_and_percent_is_said(published: Path)
     ("text", "word"),
     [
         ("a,b\n1,2\n", "does not name the columns"),
+        ('name, ap\n"yolor_s", many\n', "published.csv:2: ap: not a score"),
         ("name,ap\nyolor_s,many\n", "published.csv:2: ap: not a score"),
         ("name,ap\nyolor_s,120\n", "not a score"),
         ("name,ap\nyolor_s,.3\nyolor_s,.4\n", "twice"),
@@ -353,3 +367,10 @@ def test_scores_that_are_near_are_told_apart_at_their_axis() -> None:
         assert len(set(written)) == len(ticks) >= 4
         assert [float(text) for text in written] == pytest.approx(ticks, abs=1e-9)
     assert [AXES["ap"].write(value) for value in (0.0, 0.30000000000000004, 1.0)] == ["0", "0.3", "1"]
+
+
+def test_a_space_behind_a_comma_is_no_part_of_a_quoted_cell(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text('name, ap, data\n"one", 0.5, "COCO, val"\n')
+    (score,) = read_published(path).scores.values()
+    assert (score.ap, score.data) == (0.5, "COCO, val")

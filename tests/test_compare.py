@@ -21,7 +21,9 @@ from yolor_cfg.analysis.compare.compare import (
     NetworkComparison,
     compare_layers,
 )
+from yolor_cfg.analysis.compare.hypothesis import LayerCase
 from yolor_cfg.analysis.compare.layers import LayerRun, measure
+from yolor_cfg.analysis.compare.operations import _pool
 from yolor_cfg.analysis.compare.picture import draw_picture, fit_picture, other_fits
 from yolor_cfg.analysis.compare.rounding import _beyond
 from yolor_cfg.analysis.compare.sources import (
@@ -493,3 +495,16 @@ def test_a_damaged_file_of_values_is_one_message(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="not a .npz file") as caught:
         read_arrays(str(place))
     assert caught.value.found == "a single array (.npy)"
+
+
+@pytest.mark.parametrize("before", [0, 1, 2])
+def test_windows_that_start_elsewhere_are_as_many_on_a_map_that_is_not_square(before: int) -> None:
+    text = "[net]\nheight=7\nwidth=10\nchannels=2\n[maxpool]\nsize=3\nstride=2\n"
+    network = Network(build_graph(parse(text)))
+    images = torch.rand(1, 2, 7, 10)
+    (node,) = network.graph.nodes
+    found = _pool(LayerCase(LayerRun(network, images), node, [images]), F.max_pool2d, before=before, fill=0.0)
+    assert found.shape == (1, *node.shape)
+    rows, columns = (range(2 * n - before, 2 * n - before + 3) for n in (1, 3))
+    shown = images[0, :, [y for y in rows if 0 <= y < 7]][:, :, [x for x in columns if 0 <= x < 10]]
+    assert torch.equal(found[0, :, 1, 3], shown.amax(dim=(1, 2)))

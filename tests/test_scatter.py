@@ -8,7 +8,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from yolor_cfg.report.scatter.draw import draw_scene
-from yolor_cfg.report.scatter.labels import around, place_labels
+from yolor_cfg.report.scatter.labels import CROSSING, Placed, Taken, _cost, around, place_labels
 from yolor_cfg.report.scatter.scales import fit_scale
 from yolor_cfg.report.scatter.types import AxisText, Mark, Region, Scatter
 
@@ -58,3 +58,42 @@ def test_all_values_lie_on_their_scale_and_round_ones_are_written(
     ticks = scale.ticks(7)
     assert ticks == sorted(ticks) and len(ticks) >= 1 and len(ticks) < 20
     assert all(scale.low <= tick <= scale.high for tick in ticks)
+
+
+def test_each_group_has_a_front_of_its_own() -> None:
+    marks = (
+        Mark("a", 1, 1),
+        Mark("b", 2, 3),
+        Mark("c", 1, 2, 1),
+        Mark("d", 3, 4, 1),
+        Mark("e", 3, 2, 0, False),
+    )
+    scene = draw_scene(Scatter("t", AXIS, AXIS, marks, ("first", "second")))
+    dots = {dot.told: (dot.x, dot.y) for dot in scene.dots if dot.told}
+    fronts = [stroke.points for stroke in scene.strokes if stroke.kind == "front"]
+    assert fronts == [(dots["a"], dots["b"]), (dots["c"], dots["d"])]
+
+
+def test_a_name_begins_or_ends_at_the_side_of_its_mark() -> None:
+    """Whatever the width of the letters, it then stands as near."""
+    marks = tuple(Mark(f"network {number}", number % 7, number // 7) for number in range(28))
+    scene = draw_scene(Scatter("t", AXIS, AXIS, marks, ("",)))
+    spots = {dot.told: dot.x for dot in scene.dots}
+    anchors = set()
+    for words in (one for one in scene.words if one.kind == "name"):
+        anchors.add(words.anchor)
+        if words.anchor == "start":
+            assert words.x >= spots[words.text]
+        if words.anchor == "end":
+            assert words.x <= spots[words.text]
+    assert {"start", "end"} <= anchors
+
+
+def test_a_line_to_a_name_goes_around_what_stands_in_its_way() -> None:
+    """Above the mark there is a name; the place beyond it costs more than one as far away with a free way."""
+    name = Region(-20, -30, 20, -20)
+    taken = Taken(FRAME, {(0.0, 0.0): around(0, 0)}, [], [name])
+    beyond = Placed(Region(-10, -50, 10, -40), True)
+    aside = Placed(Region(-50, -5, -40, 5), True)
+    assert _cost(beyond, (0.0, 0.0), taken) >= _cost(aside, (0.0, 0.0), taken._replace(names=[])) + CROSSING
+    assert _cost(aside, (0.0, 0.0), taken) == _cost(aside, (0.0, 0.0), taken._replace(names=[]))

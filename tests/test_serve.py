@@ -132,13 +132,13 @@ def test_a_name_that_was_turned_to_this_machine_is_refused() -> None:
         assert get(address, "/", Host="camera.example")[0] == 200
 
 
-@pytest.mark.parametrize("host", ["127.1", "2130706433", "LocalHost", "0:0:0:0:0:0:0:1"])
+@pytest.mark.parametrize("host", ["127.1", "2130706433", "LocalHost", "0:0:0:0:0:0:0:1", "::ffff:127.0.0.1"])
 def test_this_machine_by_another_name_is_guarded_as_well(host: str) -> None:
     feed = Feed()
     with serving(Address(host, 0), feed) as address:
         feed.publish(frame(0), found())
         own = f"[{host}]" if ":" in host else host
-        numbered = address._replace(host="::1" if ":" in host else "127.0.0.1")
+        numbered = address._replace(host="::1" if host.endswith(":1") else "127.0.0.1")
         for name in (own, own.upper(), f"{own}:{address.port}", "127.0.0.1", "localhost"):
             assert get(numbered, "/frame.jpg", Host=name)[0] == 200, name
         assert get(numbered, "/frame.jpg", Host="evil.example")[0] == 403

@@ -3,6 +3,8 @@
 import csv
 import importlib.util
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import cv2
 import numpy as np
@@ -10,10 +12,11 @@ import pytest
 import training
 from tiny_detector import yolor
 
-from yolor_cfg.train.event_log import FOLDER
+from yolor_cfg.train.event_log import FOLDER, Progressed, TensorBoardLog
 from yolor_cfg.train.logger import LAST
 from yolor_cfg.train.record import load_options
 from yolor_cfg.train.run import resume_run
+from yolor_cfg.train.settings import TrainOptions
 
 pytestmark = pytest.mark.usefixtures("one_thread", "blank_charts")
 event_accumulator = pytest.importorskip(
@@ -107,3 +110,20 @@ def test_without_the_extra_it_is_one_message_and_no_run(
     assert result.exit_code == 5 and "pip install 'yolor-cfg[tensorboard]'" in result.stderr
     assert not Path("runs").exists()
     assert yolor("train", said.cfg, "--data", data, "--log", "wandb").exit_code == 2
+
+
+def test_images_in_a_second_are_those_of_training_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The test behind an epoch takes eight seconds here, each update two."""
+    clock = iter([0.0, 2.0, 10.0, 12.0])
+    monkeypatch.setattr("yolor_cfg.train.event_log.time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    told: list[tuple[str, float, int]] = []
+    writer = SimpleNamespace(add_scalar=lambda *one: told.append(one), flush=lambda: None)
+    monkeypatch.setattr("torch.utils.tensorboard.SummaryWriter", lambda *_, **__: writer)
+    log = TensorBoardLog(Path("nowhere"), cast("TrainOptions", None), updates=4)
+    log.log_batch(Progressed(4, [2.0, 1.0], 0.1, 3))  # a part of the update, told with it
+    log.log_batch(Progressed(5, [4.0, 0.0], 0.1, 5))
+    log.log_epoch({"updates": 5.0, "AP": 0.5})
+    log.log_batch(Progressed(6, [1.0, 1.0], 0.1, 8))
+    paces = [(value, step) for name, value, step in told if name == "update/images_per_second"]
+    assert paces == [((3 + 5) / 2, 5), (8 / 2, 6)]
+    assert ("update/loss", 3.0, 5) in told and ("update/box", 0.5, 5) in told and ("epoch/AP", 0.5, 5) in told

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
-from itertools import accumulate
+from itertools import accumulate, chain
 from typing import Any
 
 import yaml
@@ -52,12 +52,11 @@ def _count_values(node: yaml.Node, counts: dict[int, int]) -> int:
 def _keep_texts(root: yaml.Node, keys: Collection[str]) -> None:
     """Let what is listed or mapped to under these keys of the file be texts, as they are written."""
     pairs = root.value if isinstance(root, yaml.MappingNode) else []
-    for key, value in pairs:
-        if key.value in keys and isinstance(value, yaml.CollectionNode):
-            for part in value.value:
-                last = part[1] if isinstance(part, tuple) else part
-                if isinstance(last, yaml.ScalarNode) and last.tag != NULL:
-                    last.tag = TEXT
+    lists = [value.value for key, value in pairs if key.value in keys and isinstance(value.value, list)]
+    for part in chain.from_iterable(lists):
+        last = part[1] if isinstance(part, tuple) else part
+        if isinstance(last, yaml.ScalarNode) and last.tag != NULL:
+            last.tag = TEXT
 
 
 def _find_depth(data: bytes) -> int:

@@ -78,7 +78,8 @@ class FeedServer(ThreadingHTTPServer):
         super().__init__((address.host, address.port), FeedHandler)
         self.address = address._replace(port=self.server_address[1])
         # Of the address that was found, not of the word: 127.1 is this machine too, and so are other names.
-        self.is_local = ipaddress.ip_address(str(self.server_address[0])).is_loopback
+        found = ipaddress.ip_address(str(self.server_address[0]))
+        self.is_local = (getattr(found, "ipv4_mapped", None) or found).is_loopback
 
     def server_bind(self) -> None:
         """Without the look-up of a name that http.server makes here, which may take long."""
