@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import re
 import resource
 import signal
@@ -14,6 +15,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -26,7 +28,7 @@ from tiny_detector import Files, photo, save_pictures, yolor
 from yolor_cfg.detect.detections import Detections
 from yolor_cfg.detect.sources import Frame
 from yolor_cfg.detect.watch.feed import KEPT_LINES, PACE_FRAMES, Feed
-from yolor_cfg.detect.watch.server import Address, parse_address, serving
+from yolor_cfg.detect.watch.server import MOST_CONNECTIONS, Address, parse_address, serving
 from yolor_cfg.errors import YolorError
 
 LOCAL = Address("127.0.0.1", 0)
@@ -132,8 +134,18 @@ def test_a_name_that_was_turned_to_this_machine_is_refused() -> None:
         assert get(address, "/", Host="camera.example")[0] == 200
 
 
+def has_ipv6() -> bool:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
+
+
 @pytest.mark.parametrize("host", ["127.1", "2130706433", "LocalHost", "0:0:0:0:0:0:0:1", "::ffff:127.0.0.1"])
 def test_this_machine_by_another_name_is_guarded_as_well(host: str) -> None:
+    if ":" in host and not has_ipv6():
+        pytest.skip("no IPv6 here")
     feed = Feed()
     with serving(Address(host, 0), feed) as address:
         feed.publish(frame(0), found())
@@ -155,6 +167,34 @@ def test_the_lines_come_in_order_and_one_for_each_frame() -> None:
     numbers = [line["frame"] for line in lines]
     assert numbers == list(range(numbers[0], numbers[0] + 100))
     assert lines[0]["source"] == "clip.mp4" and lines[0]["detections"][0]["name"] == "cat"
+
+
+def test_a_thread_that_cannot_begin_takes_no_place_for_good(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with serving(LOCAL, Feed()) as address:
+        with monkeypatch.context() as patch:
+            patch.setattr(ThreadingHTTPServer, "process_request", fail)
+            for _ in range(MOST_CONNECTIONS + 1):
+                with socket.create_connection((address.host, address.port), timeout=10) as client:
+                    assert client.recv(1) == b""
+        assert get(address, "/")[0] == 200
+
+
+def test_clients_are_served_where_very_many_files_are_open() -> None:
+    """Beyond the 1024 descriptors that `select` can ask about."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limits[1] != resource.RLIM_INFINITY and limits[1] < 2048:
+        pytest.skip("so many files cannot be open here")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(limits[0], 2048), limits[1]))
+    feed = Feed()
+    with contextlib.ExitStack() as opened:
+        opened.callback(resource.setrlimit, resource.RLIMIT_NOFILE, limits)
+        for _ in range(1100):
+            opened.enter_context(open(os.devnull))
+        with serving(LOCAL, feed) as address, running(feed):
+            assert len(read_pictures(address, 3)) == 3
 
 
 def read_pictures(address: Address, count: int, pause: float = 0) -> list[np.ndarray]:

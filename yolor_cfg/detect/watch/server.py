@@ -9,7 +9,7 @@ import errno
 import ipaddress
 import json
 import re
-import select
+import selectors
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -90,9 +90,16 @@ class FeedServer(ThreadingHTTPServer):
     def process_request(self, request: Any, client_address: Any) -> None:
         """Begin a thread for the connection if there are not too many."""
         if self._connections.acquire(blocking=False):
-            super().process_request(request, client_address)
+            self._begin_thread(request, client_address)
         else:
             self.shutdown_request(request)
+
+    def _begin_thread(self, request: Any, client_address: Any) -> None:
+        try:
+            super().process_request(request, client_address)
+        except RuntimeError:  # the system has no thread left
+            self._connections.release()
+            raise
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         """Answer in this thread."""
@@ -224,8 +231,10 @@ class FeedHandler(BaseHTTPRequestHandler):
 
     def _is_gone(self) -> bool:
         """Whether the client has closed its end: it has nothing to say after its request."""
-        if not select.select([self.connection], [], [], 0)[0]:
-            return False
+        with selectors.DefaultSelector() as watched:
+            watched.register(self.connection, selectors.EVENT_READ)
+            if not watched.select(0):
+                return False
         return len(self.connection.recv(1, socket.MSG_PEEK)) == 0
 
 
