@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -17,6 +18,9 @@ from yolor_cfg.ops.devices import find_device
 
 CONNECTION_LOST = ("Connection closed by peer", "Connection reset by peer", "NCCL")
 """Parts of torch's messages when a peer process is gone; gloo has no error class of its own."""
+LAST_WORK_S = 0.2
+"""Seconds for gloo's threads to let go of what was exchanged last. Behind DistributedDataParallel they outlive
+the group (torch 2.13), and one that does so while the interpreter ends would abort the process."""
 
 
 class ProcessInfo(NamedTuple):
@@ -76,6 +80,8 @@ def process_group(device: str) -> Iterator[ProcessInfo]:
         ) from fault
     finally:
         distributed.destroy_process_group()
+        if backend == "gloo":
+            time.sleep(LAST_WORK_S)
 
 
 def local_device(device: str) -> str:
