@@ -19,8 +19,8 @@ from yolor_cfg.ops.devices import find_device
 CONNECTION_LOST = ("Connection closed by peer", "Connection reset by peer", "NCCL")
 """Parts of torch's messages when a peer process is gone; gloo has no error class of its own."""
 LAST_WORK_S = 0.2
-"""Seconds for gloo's threads to let go of what was exchanged last. Behind DistributedDataParallel they outlive
-the group (torch 2.13), and one that does so while the interpreter ends would abort the process."""
+"""Seconds for gloo's threads to let go of what was exchanged last. Behind DistributedDataParallel they
+outlive the group (torch 2.13), and one that does so while the interpreter ends would abort the process."""
 
 
 class ProcessInfo(NamedTuple):
